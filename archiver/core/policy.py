@@ -1,0 +1,199 @@
+"""Every decision about time, order, failure and names, as pure functions.
+
+What to do after an error word, when a URL must be taken for dead, when an image is lost, what a permanent key looks
+like. Nothing here acts: the pipeline asks, and does. Durations are timedeltas, times aware UTC datetimes; `luck` is a
+number in [0, 1) that wiring draws, so that the same inputs give the same answer.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from string import Formatter
+from typing import Literal
+
+from archiver.core.model import Evidence, Promise
+from archiver.core.tempurl import TemporaryURL, expiry, host_lifetime
+
+DEFAULT_LIFETIME = timedelta(days=7)
+#: A backfilled URL that says nothing may be a month old: it is treated as due within the hour.
+UNKNOWN_AGE_LIFETIME = timedelta(hours=1)
+GRACE = timedelta(hours=72)
+MOST_MARGIN = timedelta(minutes=5)
+MARGIN_SHARE = 0.05
+#: An answer "no" counts as final only with another "no" at least this much earlier.
+REFUSALS_APART = timedelta(minutes=10)
+LEAST_ATTEMPTS_BEFORE_LOSS = 3
+AT_RISK_SHARE = 0.5
+
+DEFAULT_KEY = "{prefix}/{job}/{yyyy}/{mm}/{dd}/{id}-{sha256:12}.{ext}"
+KEY_FIELDS = frozenset({"prefix", "job", "yyyy", "mm", "dd", "id", "sha256", "ext"})
+
+
+def gather_evidence(
+    url: TemporaryURL,
+    promise: Promise,
+    issued: datetime,
+    *,
+    stated: datetime | None = None,
+    otherwise: datetime | None = None,
+) -> tuple[Evidence, ...]:
+    """Collect every reason to believe that `url`, handed out at `issued`, dies at some time.
+
+    `stated` is an expiry that came beside the URL (a column of a backfill file). `otherwise` counts only when there is
+    nothing else; it is `issued` + 7 days when not given.
+    """
+    found = [
+        Evidence(source="url", at=item.at, detail=item.scheme, lower_bound=item.lower_bound)
+        for item in expiry(url, issued)
+    ]
+    host = host_lifetime(url)
+    if host is not None:
+        found.append(Evidence(source="host", at=issued + host, detail=url.host))
+    if promise.lifetime is not None:
+        found.append(Evidence(source="provider", at=issued + promise.lifetime))
+    if stated is not None:
+        found.append(Evidence(source="provider", at=stated, detail="stated beside the URL"))
+    return tuple(found) or (Evidence(source="default", at=otherwise or issued + DEFAULT_LIFETIME),)
+
+
+def decide_deadline(evidence: Iterable[Evidence], now: datetime) -> tuple[datetime, Evidence]:
+    """The time by which the image must be fetched, and the evidence that decided: the earliest one, less a margin.
+
+    margin = min(5 min, 5 % of the remaining life); a time that has passed gets none.
+    """
+    first = min(evidence, key=lambda item: item.at)
+    remaining = max(first.at - now, timedelta(0))
+    return first.at - min(MOST_MARGIN, remaining * MARGIN_SHARE), first
+
+
+def gives_up_at(evidence: Iterable[Evidence]) -> datetime:
+    """When an image that cannot be fetched may be called lost, if the refusals agree: the URL's own expiry if it states
+    one (never a lower bound), else the latest evidence, plus 72 h."""
+    items = tuple(evidence)
+    own = [item.at for item in items if item.source == "url" and not item.lower_bound]
+    return (min(own) if own else max(item.at for item in items)) + GRACE
+
+
+def is_lost(
+    *, now: datetime, give_up: datetime, attempts: int, refused: datetime | None, refused_before: datetime | None
+) -> bool:
+    """Whether a pending image is lost: the time is over, at least 3 attempts were made, and the last two were refused
+    (`refused_before`, then `refused`) at least 10 minutes apart. One 403 or 404 never decides."""
+    if refused is None or refused_before is None or attempts < LEAST_ATTEMPTS_BEFORE_LOSS:
+        return False
+    return now >= give_up and refused - refused_before >= REFUSALS_APART
+
+
+def is_at_risk(*, now: datetime, created: datetime, deadline: datetime) -> bool:
+    """Whether an image that is not safe yet has used up more than half of its time."""
+    return now >= created + (deadline - created) * AT_RISK_SHARE
+
+
+def next_attempt(
+    word: str,
+    *,
+    now: datetime,
+    deadline: datetime,
+    give_up: datetime,
+    attempts: int,
+    luck: float,
+    retry_after: float | None = None,
+) -> datetime:
+    """When to try a fetch or a put again after an error word. Never "never": every image is tried until it is settled.
+
+    Full jitter below a cap that shrinks as the deadline nears: `uniform(0, min(cap, 2 s * 2**n))` with
+    `cap = min(15 min, max(5 s, remaining / 20))`; at least a second. Where the source says no, every 15 minutes before
+    the deadline and hourly after it. `attempts` counts from 1 and includes the one that just failed.
+    """
+    remaining = max((deadline - now).total_seconds(), 0.0)
+    cap = min(900.0, max(5.0, remaining / 20))
+    if word == "throttled" and retry_after is not None:
+        return now + timedelta(seconds=min(max(retry_after, 1.0), max(cap, 1.0)) + luck)
+    if word in ("gone", "refused"):
+        pause = cap if now < deadline else 3600.0
+        return now + timedelta(seconds=pause * (0.5 + 0.5 * luck))
+    if now > deadline:
+        cap = 900.0
+    base = 2.0 * 2.0 ** min(attempts, 20)
+    if word == "permanent":
+        # Nobody but a person can mend it; look now and then whether somebody did.
+        base = max(base, 30.0)
+    return now + timedelta(seconds=1.0 + luck * min(cap, base))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a generation after an error word: a move of its state machine, and when it may be asked again."""
+
+    move: Literal["withdraw", "fail", "doubt"]
+    not_before: datetime | None = None
+
+
+MOST_SUBMITS = 8
+
+
+def after_submit(
+    word: str, *, now: datetime, attempts: int, luck: float, retry_after: float | None = None
+) -> Verdict:
+    """What to do when asking a provider did not succeed. `attempts` includes the failed one.
+
+    Only what provably cost nothing (`transient`: never sent; `throttled`: refused without charge) is asked again, up to
+    8 times with growing pauses of 5 s to 15 min. `permanent` fails. Everything else is in doubt and is never repeated.
+    """
+    if word in ("transient", "throttled"):
+        if attempts >= MOST_SUBMITS:
+            return Verdict(move="fail")
+        pause = min(900.0, 5.0 * 2.0 ** (attempts - 1))
+        if retry_after is not None:
+            pause = min(max(retry_after, 1.0), 3600.0)
+        return Verdict(move="withdraw", not_before=now + timedelta(seconds=pause * (1.0 + 0.25 * luck)))
+    if word in ("permanent", "refused"):
+        return Verdict(move="fail")
+    return Verdict(move="doubt")
+
+
+def check_key_template(template: str) -> None:
+    """Raise ValueError unless every field of a key template is known and `{id}` is among them."""
+    fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    unknown = sorted(fields - KEY_FIELDS)
+    if unknown:
+        raise ValueError(f"unknown field {{{unknown[0]}}}; known are {', '.join(sorted(KEY_FIELDS))}")
+    if "id" not in fields:
+        raise ValueError("a key template needs {id}: without it two images could get one key")
+
+
+def permanent_key(template: str, *, prefix: str, job: str, created: datetime, image_id: str, sha256: str, ext: str) -> str:
+    """The full name of an image in a store: lower-case ASCII, the date being the UTC date of the generation.
+
+    `{sha256:12}` means the first twelve digits. Segments that come out empty (no prefix) are left out.
+    """
+    values: Mapping[str, str] = {
+        "prefix": prefix.strip("/"),
+        "job": job,
+        "yyyy": f"{created:%Y}",
+        "mm": f"{created:%m}",
+        "dd": f"{created:%d}",
+        "id": image_id,
+        "sha256": sha256,
+        "ext": ext,
+    }
+    parts: list[str] = []
+    for literal, name, spec, _ in Formatter().parse(template):
+        parts.append(_plain(literal))
+        if name == "prefix":
+            parts.append(values[name])  # chosen by the user, case and all
+        elif name is not None:
+            value = values[name][: int(spec)] if spec and spec.isdigit() else values[name]
+            parts.append(_plain(value))
+    return re.sub(r"/{2,}", "/", "".join(parts)).strip("/")
+
+
+def alternative_key(key: str, sha256: str) -> str:
+    """The key to use when `key` holds other bytes: the digest is added before the extension."""
+    stem, dot, ext = key.rpartition(".")
+    return f"{stem}~{sha256[:8]}{dot}{ext}" if dot else f"{key}~{sha256[:8]}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9/._~-]", "-", text.lower())

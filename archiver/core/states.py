@@ -1,0 +1,85 @@
+"""The three state machines, as tables: every transition that exists, and no other.
+
+The catalogue's guarded updates take their `from` states here, its triggers refuse what is not here (a test compares
+the two), and the diagram in the documentation is drawn from here. Decisions about *when* to move are in `policy`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Move(NamedTuple):
+    """One transition: the states it may start in, and the state it ends in."""
+
+    sources: frozenset[str]
+    target: str
+
+
+def _table(**moves: tuple[str, str]) -> Mapping[str, Move]:
+    return MappingProxyType({name: Move(frozenset(src.split("|")), dst) for name, (src, dst) in moves.items()})
+
+
+GENERATION = _table(
+    submit=("planned", "submitted"),
+    # The provider was provably not asked, or charged nothing: the row waits for its next turn.
+    withdraw=("submitted", "planned"),
+    accept=("submitted", "accepted"),
+    # A late webhook or poll still brings the images of an unknown or failed generation home.
+    complete=("submitted|accepted|unknown|failed", "completed"),
+    fail=("submitted|accepted", "failed"),
+    # Sent, but no answer: it may have been charged.
+    doubt=("submitted", "unknown"),
+    cancel=("planned", "cancelled"),
+)
+
+IMAGE = _table(
+    # Fetched, but a store did not confirm: from here on the URL's expiry no longer matters.
+    rescue=("pending", "spooled"),
+    store=("pending|spooled|missing", "stored"),
+    # The spool file failed its hash and the URL still lives.
+    rot=("spooled", "pending"),
+    lose=("pending", "lost"),
+    # Only with a fresh URL.
+    requeue=("lost", "pending"),
+    miss=("stored", "missing"),
+    recover=("missing", "spooled"),
+)
+
+COPY = _table(
+    confirm=("wanted", "confirmed"),
+    miss=("confirmed", "missing"),
+    recover=("missing", "wanted"),
+)
+
+#: The states in which a row may be born. A backfilled generation is born completed: it was paid elsewhere.
+BIRTH: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "generation": frozenset({"planned", "completed"}),
+        "image": frozenset({"pending", "spooled"}),
+        "copy": frozenset({"wanted"}),
+    }
+)
+
+MACHINES: Mapping[str, Mapping[str, Move]] = MappingProxyType({"generation": GENERATION, "image": IMAGE, "copy": COPY})
+
+
+def states(machine: str) -> tuple[str, ...]:
+    """Every state of a machine (`generation`, `image` or `copy`), in alphabetical order."""
+    names = set(BIRTH[machine])
+    for move in MACHINES[machine].values():
+        names |= move.sources | {move.target}
+    return tuple(sorted(names))
+
+
+def pairs(machine: str) -> frozenset[tuple[str, str]]:
+    """Every (from, to) pair that a machine allows."""
+    return frozenset((source, move.target) for move in MACHINES[machine].values() for source in move.sources)
+
+
+def diagram(machine: str) -> str:
+    """The machine as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", *(f"    [*] --> {name}" for name in sorted(BIRTH[machine]))]
+    for name, move in MACHINES[machine].items():
+        lines += [f"    {source} --> {move.target}: {name}" for source in sorted(move.sources)]
+    return "\n".join(lines)
