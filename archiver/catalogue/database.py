@@ -1,0 +1,182 @@
+"""Connections to the catalogue file, and the two ways to use one: a write transaction or a read.
+
+SQLite is opened through pysqlite3, whose wheel carries a version without the WAL-reset bug; where only an older SQLite
+can be had, the journal is TRUNCATE. One connection per thread and process. No statement of archiver's own is here.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archiver.core.errors import Unusable
+
+if TYPE_CHECKING:
+    import sqlite3 as sqlite
+    from sqlite3 import Connection, Row
+else:
+    try:
+        from pysqlite3 import dbapi2 as sqlite
+    except ImportError:  # no wheel for this platform
+        import sqlite3 as sqlite
+    Connection, Row = sqlite.Connection, sqlite.Row
+
+__all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix"]
+
+APPLICATION_ID = 0x41524348  # "ARCH"
+
+
+def as_text(moment: datetime) -> str:
+    """A time as the catalogue keeps it: fixed-width UTC text with milliseconds, `2026-11-20T09:15:00.000Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def as_time(text: str) -> datetime:
+    """The time that `as_text` wrote, as an aware UTC datetime."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def has_wal_fix(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite is free of the WAL-reset race (fixed in 3.51.3, 3.50.7 and 3.44.6)."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+class Database:
+    """The catalogue file. Threads may share an instance: each gets a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._all: list[Connection] = []
+        self._lock = threading.Lock()
+        self._wal = has_wal_fix(sqlite.sqlite_version_info)
+
+    def create_file(self) -> None:
+        """Make the empty file, readable by its owner alone: SQLite's journals inherit the mode."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR))
+        except OSError as error:
+            raise Unusable(f"cannot make the catalogue {self.path}: {error.strerror}") from error
+
+    @property
+    def connection(self) -> Connection:
+        """This thread's connection. After a fork the child opens its own: SQLite's must not be inherited."""
+        held: tuple[int, Connection] | None = getattr(self._local, "held", None)
+        if held is None or held[0] != os.getpid():
+            held = (os.getpid(), self._open())
+            self._local.held = held
+            with self._lock:
+                self._all.append(held[1])
+        return held[1]
+
+    def _open(self) -> Connection:
+        try:
+            connection = sqlite.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                timeout=30.0,
+                check_same_thread=False,  # only so that close() may close them all
+            )
+            connection.row_factory = Row
+            for pragma in (
+                f"journal_mode={'wal' if self._wal else 'truncate'}",
+                "synchronous=full",
+                "fullfsync=on",
+                "foreign_keys=on",
+                "secure_delete=on",
+                "cell_size_check=on",
+                "journal_size_limit=67108864",
+            ):
+                connection.execute(f"pragma {pragma}")
+        except sqlite.Error as error:
+            raise Unusable(f"the catalogue {self.path} cannot be used: {error}") from error
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: BEGIN IMMEDIATE, so that a busy database is waited for and not refused at once."""
+        connection = self.connection
+        try:
+            connection.execute("begin immediate")
+        except sqlite.OperationalError as error:
+            raise Unusable(f"the catalogue {self.path} cannot be written: {error}") from error
+        try:
+            yield connection
+            connection.execute("commit")
+        except sqlite.OperationalError as error:
+            self._rollback(connection)
+            raise Unusable(f"the catalogue {self.path} cannot be written: {error}") from error
+        except BaseException:
+            self._rollback(connection)
+            raise
+
+    @staticmethod
+    def _rollback(connection: Connection) -> None:
+        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
+            connection.execute("rollback")
+
+    def rows(self, statement: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a read."""
+        try:
+            return list(self.connection.execute(statement, parameters))
+        except sqlite.DatabaseError as error:
+            raise Unusable(f"the catalogue {self.path} cannot be read: {error}") from error
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; refuse a foreign file and a catalogue of a newer archiver.
+
+        Two processes may try at once: the whole is one transaction.
+        """
+        from sqlite_utils import Database as Tables  # late: a second process rarely has anything to migrate
+
+        from archiver.catalogue.migrations import migrations
+
+        connection = self.connection
+        found = self.rows("pragma application_id")[0][0]
+        if found not in (0, APPLICATION_ID) or (found == 0 and self.rows("select 1 from sqlite_master limit 1")):
+            raise Unusable(f"{self.path} is a database, but no catalogue of archiver's")
+        tables: Any = Tables(connection)
+        names = {migration.name for migration in migrations.pending(tables)}
+        applied = {migration.name for migration in migrations.applied(tables)}
+        known = {migration.name for migration in migrations.pending(Tables(memory=True))}
+        if applied - known:
+            raise Unusable(f"{self.path} was made by a newer archiver ({max(applied - known)}): upgrade this one")
+        views = resources.files("archiver.catalogue").joinpath("views.sql").read_text("utf-8")
+        stamp = _stamp(views)
+        if not names and self.rows("pragma user_version")[0][0] == stamp:
+            return
+        with self.write() as writer:
+            writer.execute(f"pragma application_id={APPLICATION_ID}")
+            migrations.apply(tables)
+            for row in writer.execute("select name from sqlite_master where type = 'view'").fetchall():
+                writer.execute(f'drop view "{row["name"]}"')
+            for statement in views.split(";\n"):
+                if statement.strip():
+                    writer.execute(statement)
+            writer.execute(f"pragma user_version={stamp}")
+
+    def truncate_wal(self) -> None:
+        """Move the write-ahead log into the file and empty it: scrubbed URLs stay readable in it otherwise."""
+        if self._wal:
+            self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()
+
+
+def _stamp(views: str) -> int:
+    """A 31-bit number for the text of the views: another text, and they are made anew."""
+    from zlib import crc32
+
+    return crc32(views.encode()) & 0x7FFFFFFF

@@ -1,0 +1,232 @@
+"""Asking, as the catalogue sees it: jobs, ticks and generations.
+
+The unique tick row owns the spending: whoever inserts it plans its generations in the same transaction, and nobody
+else ever does. A generation leaves `planned` by one guarded UPDATE, so that it is submitted by one process only.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from archiver.catalogue.database import Database, as_text, as_time
+from archiver.catalogue.rows import Arrival, Draft, Submission, insert_arrival, insert_generation, note
+from archiver.core.model import Ask
+from archiver.core.states import GENERATION
+
+
+class Generations:
+    """Jobs, ticks and generations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def see_job(self, name: str, schedule: str, now: datetime) -> datetime:
+        """Remember when a job was first seen with this schedule; a changed schedule counts as seen anew."""
+        with self._database.write() as db:
+            db.execute(
+                """
+                insert into jobs (name, schedule, first_seen_at) values (:name, :schedule, :now)
+                on conflict (name) do update set schedule = excluded.schedule, first_seen_at = excluded.first_seen_at
+                where schedule <> excluded.schedule
+                """,
+                {"name": name, "schedule": schedule, "now": as_text(now)},
+            )
+            row = db.execute("select first_seen_at from jobs where name = ?", (name,)).fetchone()
+        return as_time(row["first_seen_at"])
+
+    def last_tick(self, job: str) -> datetime | None:
+        """The latest due time of a job that was ever claimed."""
+        row = self._database.rows("select max(scheduled_for) as last from ticks where job = ?", (job,))[0]
+        return as_time(row["last"]) if row["last"] else None
+
+    def plan(self, job: str, scheduled_for: datetime, drafts: Sequence[Draft], now: datetime) -> bool:
+        """Claim a tick and plan its generations. False when the tick was claimed before, by anybody: nothing changes."""
+        with self._database.write() as db:
+            tick = {"job": job, "due": as_text(scheduled_for), "now": as_text(now)}
+            claimed = db.execute(
+                "insert or ignore into ticks (job, scheduled_for, created_at) values (:job, :due, :now)", tick
+            ).rowcount
+            if claimed:
+                for draft in drafts:
+                    insert_generation(db, draft, "planned", now, scheduled_for)
+        return bool(claimed)
+
+    def add(self, drafts: Iterable[Draft], now: datetime) -> None:
+        """Plan generations that belong to no tick."""
+        with self._database.write() as db:
+            for draft in drafts:
+                insert_generation(db, draft, "planned", now, None)
+
+    def begin_submit(
+        self, provider: str, owner: str, now: datetime, *, job: str | None = None, ids: Sequence[str] | None = None
+    ) -> Submission | None:
+        """Take the next planned generation of a provider that is due, and commit that it is being asked for."""
+        with self._database.write() as db:
+            row = db.execute(
+                """
+                update generations
+                set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null
+                where seq = (
+                    select seq from generations
+                    where state = 'planned' and provider = :provider and (not_before is null or not_before <= :now)
+                        and (:job is null or job = :job)
+                        and (:ids is null or id in (select value from json_each(:ids)))
+                    order by priority desc, seq limit 1
+                ) returning *
+                """,
+                {
+                    "owner": owner,
+                    "now": as_text(now),
+                    "provider": provider,
+                    "job": job,
+                    "ids": None if ids is None else json.dumps(list(ids)),
+                },
+            ).fetchone()
+        return None if row is None else _submission(row)
+
+    def next_poll(self, provider: str, owner: str, now: datetime, again: datetime) -> Submission | None:
+        """Take the next accepted generation that is due for a poll; nobody else polls it before `again`."""
+        with self._database.write() as db:
+            row = db.execute(
+                """
+                update generations set not_before = :again, owner = :owner
+                where seq = (
+                    select seq from generations where state = 'accepted' and provider = :provider
+                        and (not_before is null or not_before <= :now) order by not_before limit 1
+                ) returning *
+                """,
+                {"again": as_text(again), "owner": owner, "now": as_text(now), "provider": provider},
+            ).fetchone()
+        return None if row is None else _submission(row)
+
+    def withdraw(self, generation_id: str, owner: str, not_before: datetime, error: str, now: datetime) -> bool:
+        """Back to `planned`: the provider was provably not asked, or charged nothing."""
+        return self._move("withdraw", generation_id, owner, now, error=error, not_before=not_before)
+
+    def fail(self, generation_id: str, owner: str, error: str, now: datetime) -> bool:
+        """The provider said no for good, or answered without an image."""
+        return self._move("fail", generation_id, owner, now, error=error)
+
+    def doubt(self, generation_id: str, owner: str, error: str, now: datetime) -> bool:
+        """It was sent, and no answer came that we can read: it may have been charged. Never repeated by itself."""
+        return self._move("doubt", generation_id, owner, now, error=error)
+
+    def accept(self, generation_id: str, owner: str, handle: str, first_poll: datetime, now: datetime) -> bool:
+        """The provider took the work; `handle` asks for it."""
+        return self._move("accept", generation_id, owner, now, handle=handle, not_before=first_poll)
+
+    def complete(
+        self,
+        generation_id: str,
+        arrivals: Sequence[Arrival],
+        *,
+        answered_at: datetime,
+        now: datetime,
+        request_id: str | None = None,
+        cost_micro: int | None = None,
+    ) -> bool:
+        """Record all images of an answer at once. False when it was recorded before: ingesting again changes nothing."""
+        with self._database.write() as db:
+            row = db.execute(
+                f"""
+                update generations set state = 'completed', answered_at = :answered, request_id = :request_id,
+                    cost_micro = :cost, owner = null, not_before = null, error = null
+                where id = :id and state in ({_sources("complete")}) returning stores, n
+                """,
+                {
+                    "answered": as_text(answered_at),
+                    "request_id": request_id,
+                    "cost": cost_micro,
+                    "id": generation_id,
+                },
+            ).fetchone()
+            if row is None:
+                return False
+            for arrival in arrivals:
+                insert_arrival(db, generation_id, arrival, json.loads(row["stores"]), now)
+            if len(arrivals) < row["n"]:
+                detail = f"{len(arrivals)} of {row['n']} images came"
+                note(db, now, "short", generation_id=generation_id, detail=detail)
+        return True
+
+    def next_due(
+        self, state: str, *, providers: Sequence[str], job: str | None, ids: Sequence[str] | None
+    ) -> datetime | None:
+        """When the next generation in `state` (`planned` or `accepted`) is due, None when there is none in scope."""
+        row = self._database.rows(
+            """
+            select min(coalesce(not_before, created_at)) as due from generations
+            where state = :state and provider in (select value from json_each(:providers))
+                and (:job is null or job = :job) and (:ids is null or id in (select value from json_each(:ids)))
+            """,
+            {
+                "state": state,
+                "providers": json.dumps(list(providers)),
+                "job": job,
+                "ids": None if ids is None else json.dumps(list(ids)),
+            },
+        )[0]
+        return as_time(row["due"]) if row["due"] else None
+
+    def is_asked(self, generation_id: str) -> bool:
+        """Whether an answer to this generation is still awaited or may still bring images home."""
+        statement = f"select 1 from generations where id = ? and state in ({_sources('complete')})"
+        return bool(self._database.rows(statement, (generation_id,)))
+
+    def submitted(self) -> list[tuple[Submission, str]]:
+        """All generations in state `submitted`, with the owner that asked."""
+        rows = self._database.rows("select * from generations where state = 'submitted'")
+        return [(_submission(row), row["owner"]) for row in rows]
+
+    def _move(
+        self,
+        name: str,
+        generation_id: str,
+        owner: str,
+        now: datetime,
+        *,
+        error: str | None = None,
+        handle: str | None = None,
+        not_before: datetime | None = None,
+    ) -> bool:
+        with self._database.write() as db:
+            moved = db.execute(
+                f"""
+                update generations set state = :target, error = :error, handle = coalesce(:handle, handle),
+                    not_before = :not_before
+                where id = :id and owner = :owner and state in ({_sources(name)})
+                """,
+                {
+                    "target": GENERATION[name].target,
+                    "error": error,
+                    "handle": handle,
+                    "not_before": as_text(not_before) if not_before else None,
+                    "id": generation_id,
+                    "owner": owner,
+                },
+            ).rowcount
+            if moved and name != "accept":
+                note(db, now, GENERATION[name].target, generation_id=generation_id, detail=error)
+        return bool(moved)
+
+
+def _sources(move: str) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(GENERATION[move].sources))
+
+
+def _submission(row: "dict[str, str | int | None]") -> Submission:
+    ask = Ask(
+        generation_id=str(row["id"]),
+        prompt=str(row["prompt"]),
+        model=str(row["model"]),
+        size=None if row["size"] is None else str(row["size"]),
+        n=int(row["n"] or 1),
+    )
+    return Submission(
+        ask=ask,
+        provider=str(row["provider"]),
+        attempts=int(row["attempts"] or 0),
+        job=None if row["job"] is None else str(row["job"]),
+        created_at=as_time(str(row["created_at"])),
+        handle=None if row["handle"] is None else str(row["handle"]),
+    )

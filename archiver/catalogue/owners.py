@@ -1,0 +1,77 @@
+"""Who is alive: every process holds a lock on a file of its own while it lives.
+
+A lock dies with its process, whatever killed it, so a free lock proves that its owner is gone and that its claims may
+be taken over at once. The time of a lease is needed only for owners that hang. Local file systems only.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from archiver.core.errors import Unusable
+
+
+class Owner:
+    """This process as an owner of claims. Use as a context manager, or call `close`."""
+
+    def __init__(self, folder: Path, owner_id: str) -> None:
+        self.id = owner_id
+        self._folder = folder
+        self._path = folder / owner_id
+        try:
+            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Unusable(f"cannot lock {self._path}: {error.strerror}") from error
+
+    def is_alive(self, other: str) -> bool:
+        """Whether the process that called itself `other` still lives. Its file is removed when it does not."""
+        if other == self.id:
+            return True
+        path = self._folder / other
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(file)
+
+    def close(self) -> None:
+        """Give up the lock and remove the file."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SoleDaemon:
+    """The lock that lets one daemon run per data folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise Unusable(
+                f"another archiver daemon already works on {path.parent}; stop it first, or use another data_dir"
+            ) from error
+
+    def close(self) -> None:
+        """Let the next daemon start."""
+        os.close(self._file)

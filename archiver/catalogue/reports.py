@@ -1,0 +1,174 @@
+"""Read-only questions to the catalogue, for the command line and everything else that shows numbers.
+
+Every answer is a list of plain dictionaries with the column names of the public views. Nothing here changes a row, and
+no answer holds a temporary URL: only its redacted form.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from archiver.catalogue.database import Database, as_text
+
+_IMAGE = """
+    select i.id as image_id, i.generation_id, i.state, g.prompt, g.job, g.provider, g.model, i.deadline, i.deadline_from,
+        i.attempts, i.not_before, i.sha256, i.size, i.content_type, i.width, i.height, i.verdict, i.source, i.error,
+        i.created_at, i.fetched_at, i.archived_at
+    from images as i join generations as g on g.id = i.generation_id
+"""
+SHORTEST_INDEXED_WORD = 3
+
+
+class Reports:
+    """Questions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _ask(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._database.rows(statement, dict(parameters or {}))]
+
+    def images(self, *, state: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
+        """The newest images first."""
+        return self._ask(
+            f"{_IMAGE} where (:state is null or i.state = :state) and (:job is null or g.job = :job)"
+            " order by i.seq desc limit :limit",
+            {"state": state, "job": job, "limit": limit},
+        )
+
+    def image(self, image_id: str) -> dict[str, Any] | None:
+        """One image's whole story: its row, its generation, its copies, its events, the evidence for its deadline."""
+        rows = self._ask(f"{_IMAGE} where i.id = :id", {"id": image_id})
+        if not rows:
+            return None
+        story = rows[0]
+        more = self._ask("select evidence, revised_prompt from images where id = :id", {"id": image_id})[0]
+        generation = self._ask(
+            "select origin, size, n, state, attempts, tags, metadata, created_at, submitted_at, answered_at, request_id,"
+            " cost_micro / 1e6 as cost_usd, error from generations where id = :id",
+            {"id": story["generation_id"]},
+        )[0]
+        for name in ("tags", "metadata"):
+            generation[name] = json.loads(generation[name])
+        story["revised_prompt"] = more["revised_prompt"]
+        story["evidence"] = json.loads(more["evidence"])
+        story["generation"] = generation
+        story["copies"] = self._ask(
+            "select store, state, key, sha256, size, etag, proof, confirmed_at, lineage_key from copies"
+            " where image_id = :id order by store",
+            {"id": image_id},
+        )
+        story["events"] = self._ask(
+            "select at, kind, store, detail from events where image_id = :id or generation_id = :generation order by id",
+            {"id": image_id, "generation": story["generation_id"]},
+        )
+        return story
+
+    def lineage(self, question: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Rows of the view `lineage` for an exact id, else an exact full key, else the words of a prompt."""
+        exact = "select * from lineage where image_id = :q or generation_id = :q order by archived_at, store limit :limit"
+        by_key = "select * from lineage where key = :q order by archived_at limit :limit"
+        for statement in (exact, by_key):
+            if rows := self._ask(statement, {"q": question, "limit": limit}):
+                return rows
+        return self._by_words(question.split(), limit)
+
+    def _by_words(self, words: Sequence[str], limit: int) -> list[dict[str, Any]]:
+        """Newest first. The trigram index needs three characters; shorter words (many Chinese ones) are looked for one
+        row at a time."""
+        indexed = [word for word in words if len(word) >= SHORTEST_INDEXED_WORD]
+        short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD]
+        clauses = [f"g.prompt like :short{number} escape '\\'" for number in range(len(short))]
+        parameters: dict[str, Any] = {f"short{number}": f"%{_escape(word)}%" for number, word in enumerate(short)}
+        if indexed:
+            clauses.append("g.seq in (select rowid from prompts where prompts match :match)")
+            parameters["match"] = " ".join('"' + word.replace('"', '""') + '"' for word in indexed)
+        if not clauses:
+            return []
+        return self._ask(
+            f"select * from lineage where generation_id in (select g.id from generations as g where {' and '.join(clauses)}"
+            " order by g.seq desc limit 1000) order by created_at desc, image_id, store limit :limit",
+            parameters | {"limit": limit},
+        )
+
+    def under_way(self, generation_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """How the given generations stand, with the number of their images by state."""
+        return self._ask(
+            """
+            select g.id as generation_id, g.prompt, g.state, g.not_before, g.error,
+                count(i.id) as images,
+                sum(i.state = 'stored') as stored, sum(i.state in ('pending', 'spooled')) as waiting,
+                sum(i.state = 'lost') as lost
+            from generations as g left join images as i on i.generation_id = g.id
+            where g.id in (select value from json_each(:ids)) group by g.id order by g.seq
+            """,
+            {"ids": json.dumps(list(generation_ids))},
+        )
+
+    def tick_generations(self, job: str, scheduled_for: datetime) -> list[str]:
+        """The generations that one tick planned."""
+        rows = self._ask(
+            "select id from generations where job = :job and scheduled_for = :due order by position",
+            {"job": job, "due": as_text(scheduled_for)},
+        )
+        return [row["id"] for row in rows]
+
+    def open_generations(self, job: str | None = None) -> list[str]:
+        """Generations that are planned or accepted: work that somebody still has to do."""
+        rows = self._ask(
+            "select id from generations where state in ('planned', 'accepted') and (:job is null or job = :job)",
+            {"job": job},
+        )
+        return [row["id"] for row in rows]
+
+    def last_ticks(self) -> dict[str, dict[str, Any]]:
+        """Per job: when it was first seen, and its last tick."""
+        rows = self._ask(
+            "select name, first_seen_at, (select max(scheduled_for) from ticks where job = name) as last_tick,"
+            " (select count(*) from ticks where job = name) as ticks from jobs"
+        )
+        return {row["name"]: row for row in rows}
+
+    def status(self, now: datetime) -> dict[str, Any]:
+        """What stands: images and generations by state, what is at risk, the nearest deadline, copies by store."""
+        counts = {
+            table: {row["state"]: row["n"] for row in self._ask(f"select state, count(*) as n from {table} group by state")}
+            for table in ("images", "generations")
+        }
+        waiting = self._ask(
+            """
+            select min(deadline) as nearest_deadline, min(created_at) as oldest_unarchived,
+                coalesce(sum(attempts > 0), 0) as tried,
+                coalesce(sum(julianday(:now) >= (julianday(created_at) + julianday(deadline)) / 2), 0) as at_risk
+            from images where state = 'pending'
+            """,
+            {"now": as_text(now)},
+        )[0]
+        day = {"since": as_text(now - timedelta(days=1))}
+        last = self._ask(
+            "select count(*) as stored, coalesce(sum(size), 0) as bytes from images where archived_at >= :since", day
+        )[0]
+        unknown = self._ask(
+            "select count(*) as n, coalesce(sum(cost_micro), 0) / 1e6 as usd from generations where state = 'unknown'"
+        )[0]
+        return {
+            "images": counts["images"],
+            "generations": counts["generations"],
+            "copies": {
+                row["store"]: row["n"]
+                for row in self._ask(
+                    "select store, count(*) as n from copies where state = 'confirmed' group by store order by store"
+                )
+            },
+            "at_risk": waiting["at_risk"],
+            "nearest_deadline": waiting["nearest_deadline"],
+            "oldest_unarchived": waiting["oldest_unarchived"],
+            "unknown_generations": unknown["n"],
+            "stored_last_24h": last["stored"],
+            "bytes_last_24h": last["bytes"],
+        }
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

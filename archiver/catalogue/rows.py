@@ -1,0 +1,203 @@
+"""The values that go into and out of the catalogue, and the inserts that more than one table's file needs.
+
+A value here is written or read by the pipeline; nothing here opens a transaction.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from archiver.catalogue.database import Connection, as_text
+from archiver.core.model import Ask, Evidence, Fetched, ImageInfo, Json, Receipt, Ticket
+from archiver.core.tempurl import TemporaryURL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A generation to be planned (or, for a backfill, already paid elsewhere)."""
+
+    id: str
+    origin: str
+    prompt: str
+    provider: str | None
+    model: str | None
+    stores: tuple[str, ...]
+    n: int = 1
+    size: str | None = None
+    job: str | None = None
+    position: int | None = None
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Json] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One image of an answer on its way into the catalogue, with its deadline and the evidence for it.
+
+    Either `url`, or `spool`, `sha256`, `size` and `info` for bytes that came inline and are in the spool already.
+    """
+
+    id: str
+    index: int
+    deadline: datetime
+    deadline_from: str
+    give_up_at: datetime
+    evidence: tuple[Evidence, ...] = ()
+    url: TemporaryURL | None = None
+    revised_prompt: str | None = None
+    spool: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    info: ImageInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A generation that this process may now ask for (or poll, when it has a `handle`)."""
+
+    ask: Ask
+    provider: str
+    attempts: int
+    job: str | None
+    created_at: datetime
+    handle: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hopeless:
+    """An image that may have to be given up: what `core.policy.is_lost` wants to know of it."""
+
+    image_id: str
+    attempts: int
+    give_up_at: datetime
+    refused_at: datetime
+    refused_before_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What the pipeline decided after one transfer: the whole of it is written in one transaction.
+
+    `receipts` are new copies, each with the key of the lineage record that tells of it (None: the record could not be
+    written yet). `recorded` are copies confirmed earlier whose lineage record has been written now, as (store, lineage
+    key). When anything is still wanted, the image waits until `not_before` with `error`. `refused` means that the
+    source itself said no. `unspool` drops the spool file's name: its bytes were not what they had to be.
+    """
+
+    ticket: Ticket
+    fetched: Fetched | None = None
+    receipts: tuple[tuple[Receipt, str | None], ...] = ()
+    recorded: tuple[tuple[str, str], ...] = ()
+    spooled: str | None = None
+    unspool: bool = False
+    not_before: datetime | None = None
+    error: str | None = None
+    refused: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    deadline: datetime | None = None
+
+
+def insert_generation(db: Connection, draft: Draft, state: str, now: datetime, scheduled_for: datetime | None) -> None:
+    """Write one generation row, inside the caller's transaction."""
+    db.execute(
+        """
+        insert into generations (id, origin, job, scheduled_for, position, prompt, provider, model, size, n, priority,
+            tags, metadata, stores, state, created_at)
+        values (:id, :origin, :job, :scheduled_for, :position, :prompt, :provider, :model, :size, :n, :priority,
+            :tags, :metadata, :stores, :state, :created_at)
+        """,
+        {
+            "id": draft.id,
+            "origin": draft.origin,
+            "job": draft.job,
+            "scheduled_for": as_text(scheduled_for) if scheduled_for else None,
+            "position": draft.position,
+            "prompt": draft.prompt,
+            "provider": draft.provider,
+            "model": draft.model,
+            "size": draft.size,
+            "n": draft.n,
+            "priority": draft.priority,
+            "tags": json.dumps(draft.tags, ensure_ascii=False),
+            "metadata": json.dumps(draft.metadata, ensure_ascii=False),
+            "stores": json.dumps(draft.stores, ensure_ascii=False),
+            "state": state,
+            "created_at": as_text(draft.created_at or now),
+        },
+    )
+
+
+def insert_arrival(
+    db: Connection, generation_id: str, arrival: Arrival, stores: Sequence[str], now: datetime
+) -> None:
+    """Write one image row and its wanted copies, inside the caller's transaction."""
+    info = arrival.info
+    db.execute(
+        """
+        insert into images (id, generation_id, idx, state, source_url, source, source_identity, deadline, deadline_from,
+            give_up_at, evidence, revised_prompt, spool, sha256, size, content_type, extension, width, height, verdict,
+            created_at, fetched_at)
+        values (:id, :generation_id, :idx, :state, :url, :source, :identity, :deadline, :deadline_from,
+            :give_up_at, :evidence, :revised_prompt, :spool, :sha256, :size, :content_type, :extension, :width, :height,
+            :verdict, :now, :fetched_at)
+        """,
+        {
+            "id": arrival.id,
+            "generation_id": generation_id,
+            "idx": arrival.index,
+            "state": "spooled" if arrival.spool else "pending",
+            "url": arrival.url.reveal() if arrival.url else None,
+            "source": str(arrival.url) if arrival.url else None,
+            "identity": arrival.url.identity if arrival.url else None,
+            "deadline": as_text(arrival.deadline),
+            "deadline_from": arrival.deadline_from,
+            "give_up_at": as_text(arrival.give_up_at),
+            "evidence": evidence_json(arrival.evidence),
+            "revised_prompt": arrival.revised_prompt,
+            "spool": arrival.spool,
+            "sha256": arrival.sha256,
+            "size": arrival.size,
+            "content_type": info.content_type if info else None,
+            "extension": info.extension if info else None,
+            "width": info.width if info else None,
+            "height": info.height if info else None,
+            "verdict": info.verdict if info else None,
+            "now": as_text(now),
+            "fetched_at": as_text(now) if arrival.spool else None,
+        },
+    )
+    db.executemany(
+        "insert into copies (image_id, store, state) values (?, ?, 'wanted')",
+        [(arrival.id, store) for store in stores],
+    )
+
+
+def note(
+    db: Connection,
+    now: datetime,
+    kind: str,
+    *,
+    generation_id: str | None = None,
+    image_id: str | None = None,
+    store: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Write one event, inside the caller's transaction."""
+    db.execute(
+        "insert into events (at, kind, generation_id, image_id, store, detail) values (?, ?, ?, ?, ?, ?)",
+        (as_text(now), kind, generation_id, image_id, store, detail),
+    )
+
+
+def evidence_json(evidence: Iterable[Evidence]) -> str:
+    """Evidence as the catalogue keeps it: a JSON list of objects."""
+    return json.dumps(
+        [
+            {"source": item.source, "at": as_text(item.at), "detail": item.detail, "lower_bound": item.lower_bound}
+            for item in evidence
+        ],
+        ensure_ascii=False,
+    )

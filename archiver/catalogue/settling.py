@@ -1,0 +1,116 @@
+"""What one settlement writes: facts, confirmed copies, and the state that follows from them.
+
+Everything runs inside the caller's transaction and under the ticket's claim.
+"""
+
+from datetime import datetime
+
+from archiver.catalogue.database import Connection, as_text
+from archiver.catalogue.rows import Settlement, evidence_json, note
+from archiver.core.model import Ticket
+
+
+def claim_of(ticket: Ticket) -> dict[str, str | int]:
+    """The claim of a ticket, as the parameters of a fenced update."""
+    return {"id": ticket.image_id, "owner": ticket.owner, "claim": ticket.claim}
+
+
+def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | None:
+    """Write one settlement under its claim. Returns the generation when its image became stored."""
+    row = db.execute(
+        """
+        update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now, not_before = :not_before,
+            error = :error, refused_before_at = case when :refused then refused_at else refused_before_at end,
+            refused_at = case when :refused then :now else refused_at end,
+            deadline = min(deadline, coalesce(:deadline, deadline)),
+            evidence = coalesce(:evidence, evidence)
+        where id = :id and claimed_by = :owner and claim = :claim returning generation_id, state
+        """,
+        claim_of(item.ticket)
+        | {
+            "not_before": as_text(item.not_before) if item.not_before else None,
+            "error": item.error,
+            "refused": item.refused,
+            "now": as_text(now),
+            "deadline": as_text(item.deadline) if item.deadline else None,
+            "evidence": evidence_json(item.evidence) if item.evidence else None,
+        },
+    ).fetchone()
+    if row is None:
+        return None
+    image_id = item.ticket.image_id
+    _keep_facts(db, item)
+    _confirm(db, item, now)
+    open_copies = db.execute(
+        "select count(*) as open from copies where image_id = ? and (state <> 'confirmed' or lineage_key is null)",
+        (image_id,),
+    ).fetchone()["open"]
+    if not open_copies:
+        db.execute(
+            "update images set state = 'stored', archived_at = ?, source_url = null, spool = null, not_before = null,"
+            " error = null where id = ?",
+            (as_text(now), image_id),
+        )
+        return str(row["generation_id"])
+    if item.spooled and row["state"] == "pending":
+        db.execute("update images set state = 'spooled', spool = ? where id = ?", (item.spooled, image_id))
+        note(db, now, "rescued", image_id=image_id, detail=item.error)
+    elif item.unspool and row["state"] == "spooled":
+        db.execute("update images set state = 'pending', spool = null where id = ?", (image_id,))
+        note(db, now, "rotten", image_id=image_id, detail=item.error)
+    else:
+        note(db, now, "postponed", image_id=image_id, detail=item.error)
+    return None
+
+
+def _keep_facts(db: Connection, item: Settlement) -> None:
+    if item.fetched is None:
+        return
+    info = item.fetched.info
+    db.execute(
+        "update images set sha256 = ?, size = ?, content_type = ?, extension = ?, width = ?, height = ?, verdict = ?,"
+        " fetched_at = coalesce(fetched_at, ?) where id = ?",
+        (
+            item.fetched.sha256,
+            item.fetched.size,
+            info.content_type,
+            info.extension,
+            info.width,
+            info.height,
+            info.verdict,
+            as_text(item.fetched.at),
+            item.ticket.image_id,
+        ),
+    )
+
+
+def _confirm(db: Connection, item: Settlement, now: datetime) -> None:
+    image_id = item.ticket.image_id
+    for receipt, lineage_key in item.receipts:
+        db.execute(
+            """
+            update copies set state = 'confirmed', key = ?, sha256 = ?, size = ?, etag = ?, proof = ?,
+                confirmed_at = ?, lineage_key = ? where image_id = ? and store = ? and state = 'wanted'
+            """,
+            (
+                receipt.key,
+                receipt.sha256,
+                receipt.size,
+                receipt.etag,
+                receipt.proof,
+                as_text(now),
+                lineage_key,
+                image_id,
+                receipt.store,
+            ),
+        )
+    db.executemany(
+        "update copies set lineage_key = ? where image_id = ? and store = ? and lineage_key is null",
+        [(key, image_id, store) for store, key in item.recorded],
+    )
+
+
+def is_all_stored(db: Connection, generation_id: str) -> bool:
+    """Whether every image of a generation is stored."""
+    statement = "select 1 from images where generation_id = ? and state <> 'stored' limit 1"
+    return db.execute(statement, (generation_id,)).fetchone() is None
