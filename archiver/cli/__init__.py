@@ -1,0 +1,83 @@
+"""The command line: one file per group of commands; a command parses, calls one verb and prints.
+
+Commands are imported only when they are called, so that the bare command line starts at once. Data goes to stdout,
+everything else to stderr; what went wrong decides the exit code, by the class of the error. It decides nothing itself.
+"""
+
+import importlib
+import os
+import sys
+
+import click
+
+from archiver.core.errors import ArchiverError
+from archiver.core.redaction import redact
+
+COMMANDS = {
+    "init": ("archiver.cli.setting_up", "Write an archiver.toml to start from."),
+    "demo": ("archiver.cli.setting_up", "Walk the whole way of an image, with no account."),
+    "config": ("archiver.cli.setting_up", "Show or check the configuration."),
+    "run": ("archiver.cli.running", "Run the daemon, or with --once what is due now."),
+    "generate": ("archiver.cli.running", "Ask for images now, and archive them."),
+    "drain": ("archiver.cli.running", "Copy every image that is still on its way."),
+    "backfill": ("archiver.cli.taking_in", "Take in temporary URLs that were kept elsewhere."),
+    "jobs": ("archiver.cli.asking", "Show the jobs with their last and next tick."),
+    "images": ("archiver.cli.asking", "List images."),
+    "show": ("archiver.cli.asking", "Tell the whole story of one image."),
+    "lineage": ("archiver.cli.asking", "Go from a prompt to its permanent keys, and back."),
+    "status": ("archiver.cli.asking", "Tell what stands."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules that are imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a user's first day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", help="The configuration. Default: $ARCHIVER_CONFIG, ./archiver.toml, ...")
+@click.option("-v", "--verbose", is_flag=True, help="Tell of every image on stderr.")
+@click.version_option(package_name="archiver")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None, verbose: bool) -> None:
+    """Copy generated images from URLs that die into your own bucket, and remember which prompt made which image.
+
+    \b
+    Exit codes: 0 ok; 1 some items failed, the others are done; 2 usage or configuration;
+    3 disk, catalogue or store unusable; 4 an image was lost; 128 + N ended by signal N.
+    """
+    ctx.obj = {"config": config, "verbose": verbose}
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except ArchiverError as error:
+        click.echo(f"Error: {redact(str(error))}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:  # `archiver images | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,176 @@
+"""Questions to the catalogue: jobs, images, show, lineage, status. They need no secret and change nothing."""
+
+from typing import Any
+
+import click
+
+from archiver.cli.printing import json_option, plain, print_rows, say, short, size_text
+from archiver.core.errors import UsageError
+from archiver.core.states import states
+
+LINEAGE_COLUMNS = {
+    "prompt": short,
+    "store": plain,
+    "key": plain,
+    "size": size_text,
+    "archived_at": plain,
+    "image_id": plain,
+}
+
+
+def _open(ctx: click.Context) -> tuple[Any, Any]:
+    from archiver import wiring
+
+    config = wiring.load_config(ctx.obj["config"])
+    catalogue = wiring.open_catalogue(config)
+    ctx.call_on_close(catalogue.close)
+    return config, catalogue
+
+
+@click.command()
+@json_option
+@click.pass_context
+def jobs(ctx: click.Context, as_json: bool) -> None:
+    """Show the jobs with their last and next tick.
+
+    \b
+    Example: archiver jobs
+    """
+    from archiver import wiring
+    from archiver.catalogue import as_text, as_time
+    from archiver.schedule import next_due
+
+    config = wiring.load_config(ctx.obj["config"])
+    catalogue = wiring.open_catalogue(config, create=True)
+    ctx.call_on_close(catalogue.close)
+    seen = catalogue.reports.last_ticks()
+    now = wiring.now()
+    rows: list[dict[str, Any]] = []
+    for job in config.jobs:
+        known = seen.get(job.name)
+        first = as_time(known["first_seen_at"]) if known else now
+        last = as_time(known["last_tick"]) if known and known["last_tick"] else None
+        coming = next_due(job.when, first_seen=first, last=last, now=now) if job.enabled else None
+        rows.append(
+            {
+                "job": job.name,
+                "schedule": job.schedule,
+                "zone": job.zone,
+                "enabled": job.enabled,
+                "provider": job.provider,
+                "stores": list(job.stores),
+                "ticks": known["ticks"] if known else 0,
+                "last_tick": as_text(last) if last else None,
+                "next_tick": as_text(coming) if coming else None,
+            }
+        )
+    columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
+    print_rows(rows, dict.fromkeys(columns, plain), as_json=as_json)
+
+
+@click.command()
+@click.option("--state", type=click.Choice(states("image")), help="Only images in this state.")
+@click.option("--job", metavar="NAME", help="Only images of this job.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
+@json_option
+@click.pass_context
+def images(ctx: click.Context, state: str | None, job: str | None, limit: int, as_json: bool) -> None:
+    """List images, the newest first.
+
+    \b
+    Example: archiver images --state pending
+    """
+    _, catalogue = _open(ctx)
+    rows = catalogue.reports.images(state=state, job=job, limit=limit)
+    columns = {
+        "image_id": plain,
+        "state": plain,
+        "prompt": short,
+        "job": plain,
+        "deadline": plain,
+        "attempts": plain,
+        "error": short,
+    }
+    print_rows(rows, columns, as_json=as_json)
+
+
+@click.command()
+@click.argument("image_id", metavar="ID")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, image_id: str, as_json: bool) -> None:
+    """Tell the whole story of one image: times, evidence, copies, events.
+
+    \b
+    Example: archiver show 01kag2m5x8f3w9y7b1q0z4c6de
+    """
+    import json
+
+    _, catalogue = _open(ctx)
+    story = catalogue.reports.image(image_id.lower())
+    if story is None:
+        raise UsageError(f"there is no image {plain(image_id)!r}; `archiver images` lists them")
+    if as_json:
+        click.echo(json.dumps([story], ensure_ascii=False, indent=2))
+        return
+    for name, value in story.items():
+        if isinstance(value, list):
+            click.echo(f"{name}:" if value else f"{name}: none")
+            for item in value:
+                click.echo("  - " + "  ".join(f"{key}={plain(part)}" for key, part in item.items() if part is not None))
+        elif isinstance(value, dict):
+            click.echo(f"{name}:")
+            for key, part in value.items():
+                click.echo(f"  {key}: {plain(part)}")
+        else:
+            click.echo(f"{name}: {plain(value)}")
+
+
+@click.command()
+@click.argument("question", nargs=-1, required=True, metavar="ID | KEY | WORDS...")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many rows.")
+@json_option
+@click.pass_context
+def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Go from a prompt to its permanent keys, and back.
+
+    An exact id is looked for first, then an exact full key, then the words of prompts (Chinese words of any length).
+
+    \b
+    Examples: archiver lineage 月球 猫
+              archiver lineage archive/daily-cats/2026/11/20/01kag2m5x8-0a1b2c3d4e5f.png
+    """
+    _, catalogue = _open(ctx)
+    rows = catalogue.reports.lineage(" ".join(question), limit)
+    if not rows:
+        say("nothing is archived under these words, this id or this key")
+    print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Tell what stands: images by state, what is at risk, copies by store.
+
+    Exits with 4 when an image was lost and with 1 when one is at risk or a generation's outcome is unknown.
+
+    \b
+    Example: archiver status --json
+    """
+    import json
+
+    from archiver import wiring
+
+    _, catalogue = _open(ctx)
+    standing = catalogue.reports.status(wiring.now())
+    if as_json:
+        click.echo(json.dumps([standing], ensure_ascii=False, indent=2))
+    else:
+        for name, value in standing.items():
+            text = ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else plain(value)
+            click.echo(f"{name.replace('_', ' ') + ':':22}{text or '-'}")
+    if standing["images"].get("lost"):
+        ctx.exit(4)
+    if standing["at_risk"] or standing["unknown_generations"]:
+        ctx.exit(1)

@@ -1,0 +1,66 @@
+"""How answers look: a table for people, one JSON array for programs.
+
+Data goes to stdout. Control characters in what came from outside (prompts, error texts) are shown, never obeyed.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LONGEST_CELL = 48
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+
+
+def plain(value: object) -> str:
+    """A value as one line of text without control characters."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _CONTROL.sub(lambda match: " " if match[0] in "\n\t" else f"\\x{ord(match[0]):02x}", text)
+
+
+def short(value: object) -> str:
+    """`plain`, cut to a length that fits a table."""
+    text = plain(value)
+    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[object], str]], *, as_json: bool) -> None:
+    """Print rows: with `as_json` all of them as they are, else a table of `columns` (name to how a cell is shown)."""
+    if as_json:
+        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        table.add_row(*(Text(show(row[name])) for name, show in columns.items()))
+    console = Console() if sys.stdout.isatty() else Console(width=4000, no_color=True)
+    for line in console.render_lines(table, pad=False) if not sys.stdout.isatty() else ():
+        click.echo("".join(segment.text for segment in line).rstrip())
+    if sys.stdout.isatty():
+        console.print(table)
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    click.echo(text, err=True)
+
+
+def size_text(size: object) -> str:
+    """Bytes as people read them."""
+    if not isinstance(size, int):
+        return ""
+    if size < 1000:
+        return f"{size} B"
+    return next(f"{size / unit:.1f} {name}" for name, unit in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)) if size >= unit)

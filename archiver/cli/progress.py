@@ -1,0 +1,65 @@
+"""Working a crew to its end, and telling of it: progress on a terminal, a closing line, and the exit code.
+
+The exit code reports what happened in this run; `archiver status` reports what stands.
+"""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from archiver.cli.printing import plain, say
+from archiver.pipeline.crew import Crew, Tally
+
+MOST_TROUBLES_SHOWN = 20
+
+
+def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
+    """Consume the tallies of a crew; on a terminal, show how it stands."""
+    if not sys.stderr.isatty():
+        for _ in tallies:
+            pass
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as line:
+        for tally in tallies:
+            counts = pipeline.catalogue.reports.status(pipeline.now())["images"]
+            waiting = counts.get("pending", 0) + counts.get("spooled", 0)
+            line.update(
+                f"{tally.asked} asked, {tally.stored} archived ({tally.bytes / 1e6:.1f} MB), {waiting} on their way,"
+                f" {tally.postponed} postponed"
+            )
+
+
+def work(crew: Crew, *, wait: timedelta | None = None) -> list[int]:
+    """Run a crew until all is settled or postponed, or a signal ends it. Returns the signals that came."""
+    from archiver.daemon import stopped_by_signals
+
+    until: datetime | None = crew.pipeline.now() + wait if wait else None
+    with crew, stopped_by_signals(crew.stop) as came:
+        follow(crew.work(until=until), crew.pipeline)
+    crew.tally.lost += crew.pipeline.expire()
+    return came
+
+
+def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
+    """Print the closing line and what went wrong in this run; return the exit code."""
+    tally = crew.tally
+    asked = crew.pipeline.catalogue.reports.under_way(generations)
+    unanswered = [row for row in asked if row["state"] != "completed"]
+    for trouble in tally.troubles[:MOST_TROUBLES_SHOWN]:
+        say(f"postponed {plain(trouble)}")
+    if len(tally.troubles) > MOST_TROUBLES_SHOWN:
+        say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state pending` lists them")
+    for row in unanswered:
+        say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}")
+    waiting = sum(row["waiting"] or 0 for row in asked)
+    click.echo(f"{tally.stored} images archived, {tally.lost} lost", err=True)
+    if signals:
+        return 128 + signals[0]
+    if tally.lost:
+        return 4
+    return 1 if unanswered or waiting or tally.troubles else 0

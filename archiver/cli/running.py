@@ -1,0 +1,203 @@
+"""Commands that spend or copy: run, generate, drain."""
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from archiver.cli.printing import json_option, plain, print_rows, say
+from archiver.core.errors import UsageError
+
+
+class Patience(click.ParamType[timedelta]):
+    """A duration such as 10m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Raises a usage error that says what to write."""
+        from archiver.settings import parse_duration
+
+        try:
+            parsed = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return parsed if isinstance(parsed, timedelta) else timedelta(0)
+
+
+def _open(ctx: click.Context, *, daemon: bool = False) -> Any:
+    import sys
+
+    from archiver import wiring
+
+    talks = ctx.obj["verbose"] or (daemon and not sys.stderr.isatty())
+    wiring.set_up_logging("INFO" if talks or daemon else "WARNING" if not sys.stderr.isatty() else "ERROR")
+    return ctx.with_resource(wiring.open_house(wiring.load_config(ctx.obj["config"])))
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Run what is due now, then exit (for cron).")
+@click.option("--job", metavar="NAME", help="With --once: only this job.")
+@click.option("--wait", type=Patience(), metavar="10m", help="With --once: wait so long for postponed work too.")
+@click.option("--dry-run", is_flag=True, help="With --once: show the ticks that are due, spend nothing.")
+@click.pass_context
+def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None, dry_run: bool) -> None:
+    """Run the daemon: ask on schedule, archive what comes, until SIGTERM or SIGINT.
+
+    With --once, due ticks are computed once, at the start, and it exits when everything is settled or postponed.
+
+    \b
+    Examples: archiver run
+              archiver run --once --job daily-cats
+    """
+    if not once and (job or wait or dry_run):
+        raise UsageError("--job, --wait and --dry-run go with --once")
+    if dry_run:
+        _show_due(ctx, job)
+        return
+    house = _open(ctx, daemon=not once)
+    from archiver.cli import progress
+
+    if not once:
+        from archiver import daemon
+
+        progress.follow(daemon.run(house), house.pipeline)
+        return
+    from archiver.pipeline.crew import Crew
+
+    jobs = house.jobs(job)
+    planned, troubles = house.pipeline.plan(jobs)
+    for name, trouble in troubles.items():
+        say(f"job {name} was not planned: {plain(str(trouble))}")
+    earlier = house.catalogue.reports.open_generations(job)
+    crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job)
+    signals = progress.work(crew, wait=wait)
+    code = progress.close_with(crew, list(dict.fromkeys([*earlier, *planned])), signals)
+    ctx.exit(code or max((trouble.exit_code for trouble in troubles.values()), default=0))
+
+
+def _show_due(ctx: click.Context, name: str | None) -> None:
+    from archiver import wiring
+    from archiver.catalogue import as_text, as_time
+    from archiver.config import job_prompts
+    from archiver.schedule import due
+
+    config = wiring.load_config(ctx.obj["config"])
+    catalogue = wiring.open_catalogue(config, create=True)
+    ctx.call_on_close(catalogue.close)
+    seen, now = catalogue.reports.last_ticks(), wiring.now()
+    rows: list[dict[str, Any]] = []
+    for job in config.jobs:
+        if (name or job.name) != job.name or not (job.enabled or name):
+            continue
+        known = seen.get(job.name)
+        ticks = due(
+            job.when,
+            first_seen=as_time(known["first_seen_at"]) if known else now,
+            last=as_time(known["last_tick"]) if known and known["last_tick"] else None,
+            now=now,
+            catch_up=job.catch_up,
+        )
+        rows += [{"job": job.name, "tick": as_text(tick), "prompts": len(job_prompts(job))} for tick in ticks]
+    print_rows(rows, dict.fromkeys(("job", "tick", "prompts"), plain), as_json=False)
+    say(f"(dry-run) would ask for {sum(row['prompts'] for row in rows)} prompts, and spend nothing now")
+
+
+@click.command()
+@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
+@click.option("--provider", metavar="NAME", help="Default: the only one there is.")
+@click.option("--store", "stores", multiple=True, metavar="NAME", help="May be given more than once.")
+@click.option("--size", metavar="WxH", help="For example 2048x2048.")
+@click.option("-n", "n", type=click.IntRange(1, 10), default=1, show_default=True, help="Images per prompt.")
+@click.option("--dry-run", is_flag=True, help="Show what would be asked, spend nothing.")
+@json_option
+@click.pass_context
+def generate(
+    ctx: click.Context,
+    prompts: tuple[str, ...],
+    provider: str | None,
+    stores: tuple[str, ...],
+    size: str | None,
+    n: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Ask for images now, archive them, and print their lineage.
+
+    \b
+    Example: archiver generate "a cat on the moon" --size 2048x2048
+    """
+    from archiver import wiring
+
+    config = wiring.load_config(ctx.obj["config"])
+    chosen = _choose_provider(config, provider)
+    into = wiring.choose_stores(config, stores)
+    if any(not prompt.strip() for prompt in prompts):
+        raise UsageError("a prompt is empty")
+    if dry_run:
+        for prompt in prompts:
+            say(f"(dry-run) would ask {chosen} for {n} image(s) of {plain(prompt)!r}, into {', '.join(into)}")
+        return
+    house = _open(ctx)
+    from archiver.catalogue import Draft
+    from archiver.cli import progress
+    from archiver.cli.asking import LINEAGE_COLUMNS
+    from archiver.pipeline.crew import Crew
+
+    drafts = [
+        Draft(
+            id=wiring.new_id(),
+            origin="generate",
+            prompt=prompt,
+            provider=chosen,
+            model=house.pipeline.providers[chosen].model,
+            stores=into,
+            size=size,
+            n=n,
+        )
+        for prompt in prompts
+    ]
+    house.catalogue.generations.add(drafts, wiring.now())
+    ids = [draft.id for draft in drafts]
+    crew = Crew(house.pipeline, copies=config.archiver.copies, generations=ids)
+    signals = progress.work(crew)
+    rows = [row for generation in ids for row in house.catalogue.reports.lineage(generation)]
+    print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
+    ctx.exit(progress.close_with(crew, ids, signals))
+
+
+def _choose_provider(config: Any, named: str | None) -> str:
+    known = list(config.providers)
+    if named is None and len(known) == 1:
+        return str(known[0])
+    if named is None or named not in config.providers:
+        what = "say which provider is meant, with --provider" if named is None else f"there is no provider {named!r}"
+        raise UsageError(f"{what}; known are: {', '.join(known) or 'none'}")
+    return named
+
+
+@click.command()
+@click.option("--due", is_flag=True, help="Only what is due: respect the pause after a failure.")
+@click.option("--dry-run", is_flag=True, help="List what would be tried, copy nothing.")
+@click.pass_context
+def drain(ctx: click.Context, due: bool, dry_run: bool) -> None:
+    """Copy every image that is still on its way, now.
+
+    Typed by a person, it tries everything unclaimed once, whatever its not-before time.
+
+    \b
+    Example: archiver drain
+    """
+    if dry_run:
+        from archiver.cli.asking import images
+
+        for state in ("pending", "spooled"):
+            ctx.invoke(images, state=state, job=None, limit=1_000_000, as_json=False)
+        return
+    house = _open(ctx)
+    from archiver.cli import progress
+    from archiver.pipeline.crew import Crew
+
+    crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False, try_all=not due)
+    signals = progress.work(crew)
+    ctx.exit(progress.close_with(crew, [], signals))

@@ -1,0 +1,111 @@
+"""First steps: init, demo, config."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from archiver.cli.printing import json_option, plain, print_rows, say
+from archiver.core.errors import Unusable, UsageError
+
+DEMO = """\
+# The configuration of `archiver demo`: a provider inside archiver, and a folder as the bucket.
+[archiver]
+data_dir = "./data"
+
+[providers.sandbox]
+kind = "sandbox"
+
+[stores.main]
+url = "file://./archive"
+"""
+DEMO_PROMPTS = ("a cat on the moon", "一只猫坐在月球上", "a lighthouse in the fog, 35mm")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
+def init(folder: Path) -> None:
+    """Write an archiver.toml to start from; it works at once, with no account.
+
+    \b
+    Example: archiver init && archiver run --once
+    """
+    target = folder / "archiver.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(_sample())
+    except FileExistsError as error:
+        raise UsageError(f"{target} exists already; it was left as it is") from error
+    except OSError as error:
+        raise Unusable(f"cannot write {target}: {error.strerror}") from error
+    say(f"wrote {target}; every key is explained in it. Next: archiver run --once")
+
+
+def _sample() -> str:
+    """The documented example: beside the package in a checkout, inside it when installed from a wheel."""
+    package = Path(__file__).parents[1]
+    for place in (package / "sample.toml", package.parent / "config" / "archiver.toml"):
+        if place.exists():
+            return place.read_text("utf-8")
+    raise Unusable("the example configuration is missing from this installation")
+
+
+@click.command()
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@json_option
+@click.pass_context
+def demo(ctx: click.Context, folder: Path, as_json: bool) -> None:
+    """Walk the whole way of an image: sandbox provider, SQLite catalogue, a folder as the bucket.
+
+    \b
+    Example: archiver demo
+    """
+    from archiver.cli.running import generate
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "archiver.toml"
+    if not path.exists():
+        path.write_text(DEMO, "utf-8")
+    ctx.obj = {**ctx.obj, "config": str(path)}
+    ctx.invoke(
+        generate, prompts=DEMO_PROMPTS, provider=None, stores=(), size=None, n=1, dry_run=False, as_json=as_json
+    )
+
+
+@click.group()
+def config() -> None:
+    """Show or check the configuration."""
+
+
+@config.command("show")
+@json_option
+@click.pass_context
+def config_show(ctx: click.Context, as_json: bool) -> None:
+    """Print every setting, its value and where it comes from. Secrets are shown as references.
+
+    \b
+    Example: archiver config show
+    """
+    from archiver import wiring
+    from archiver.config import describe
+
+    rows: list[dict[str, Any]] = [row._asdict() for row in describe(wiring.load_config(ctx.obj["config"]))]
+    print_rows(rows, dict.fromkeys(("key", "value", "origin"), plain), as_json=as_json)
+
+
+@config.command("check")
+@click.pass_context
+def config_check(ctx: click.Context) -> None:
+    """Check the configuration: keys, units, names, prompts and secrets. Nothing is sent anywhere.
+
+    \b
+    Example: archiver config check
+    """
+    from archiver import wiring
+    from archiver.config import job_prompts
+
+    loaded = wiring.load_config(ctx.obj["config"])
+    for job in loaded.jobs:
+        job_prompts(job)
+    say(f"{loaded.path} is fine: {len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs")

@@ -1,0 +1,60 @@
+"""The command that takes in URLs kept elsewhere: backfill."""
+
+import sys
+from typing import Any
+
+import click
+
+from archiver.cli.printing import say
+from archiver.core.errors import Unusable
+
+MOST_BROKEN_SHOWN = 20
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--store", "stores", multiple=True, metavar="NAME", help="May be given more than once.")
+@click.option("--dry-run", is_flag=True, help="Read and judge every line, write and copy nothing.")
+@click.pass_context
+def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...], dry_run: bool) -> None:
+    """Take in temporary URLs from CSV or JSONL files, and archive them. `-` is standard input.
+
+    Columns: url; optional prompt, model, created_at, expires_at; every other column is kept as metadata. The same line
+    twice is one image, and a URL signed anew refreshes one that is still waiting. With no evidence of expiry, an image
+    is treated as due within the hour.
+
+    \b
+    Example: archiver backfill urls.csv more.jsonl
+    """
+    from archiver.cli import progress
+    from archiver.cli.running import _open
+    from archiver.pipeline.crew import Crew
+
+    house = _open(ctx)
+    into = house.backfill(stores)
+    broken = 0
+    for name in files:
+        report = _read(into, name, dry_run)
+        broken += len(report.broken)
+        for line in report.broken[:MOST_BROKEN_SHOWN]:
+            say(f"{name}:{line.number}: {line.reason}")
+        if len(report.broken) > MOST_BROKEN_SHOWN:
+            say(f"{name}: and {len(report.broken) - MOST_BROKEN_SHOWN} more broken lines")
+        counts = ", ".join(f"{count} {word}" for word, count in sorted(report.counts.items())) or "nothing to take in"
+        say(f"{'(dry-run) ' if dry_run else ''}{name}: {counts}, {len(report.broken)} broken")
+    if dry_run:
+        ctx.exit(1 if broken else 0)
+    crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False)
+    signals = progress.work(crew)
+    code = progress.close_with(crew, [], signals)
+    ctx.exit(code or (1 if broken else 0))
+
+
+def _read(into: Any, name: str, dry_run: bool) -> Any:
+    if name == "-":
+        return into.take_in("stdin", sys.stdin, dry_run=dry_run)
+    try:
+        with open(name, encoding="utf-8", errors="replace", newline="") as text:
+            return into.take_in(name, text, dry_run=dry_run)
+    except OSError as error:
+        raise Unusable(f"cannot read {name}: {error.strerror}") from error

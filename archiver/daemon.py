@@ -1,0 +1,99 @@
+"""The daemon: wakes up when a tick is due, and keeps a crew at work until it is told to stop.
+
+APScheduler only wakes it; what is due is decided by `schedule` and claimed in the catalogue, the same as for
+`run --once`. SIGTERM and SIGINT end it in order: no new work, what is in flight is finished and settled.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from types import FrameType
+from typing import Any
+
+import structlog
+from archiver.catalogue import SoleDaemon
+from archiver.pipeline.crew import Crew, Tally
+from archiver.wiring import House
+
+#: Ticks are looked for once a second: the finest schedule is `every 1s`.
+PLAN_EVERY = timedelta(seconds=1)
+RECOVER_EVERY = timedelta(seconds=30)
+EXPIRE_EVERY = timedelta(minutes=5)
+
+log = structlog.get_logger("archiver")
+
+
+def run(house: House) -> Iterator[Tally]:
+    """Work until SIGTERM or SIGINT, reporting about once a second. Raises Unusable when another daemon is at work."""
+    pipeline = house.pipeline
+    jobs = house.jobs()
+    lock = SoleDaemon(house.config.archiver.data_dir / "daemon.lock")
+    try:
+        with Crew(pipeline, copies=house.config.archiver.copies) as crew, stopped_by_signals(crew.stop):
+            failures: list[BaseException] = []
+
+            complaints: dict[str, str] = {}
+
+            def tick() -> None:
+                planned, troubles = pipeline.plan(jobs)
+                for name, trouble in troubles.items():
+                    if complaints.get(name) != str(trouble):  # once, not every second
+                        log.error("job not planned", job=name, error=str(trouble))
+                complaints.clear()
+                complaints.update({name: str(trouble) for name, trouble in troubles.items()})
+                if planned:
+                    crew.wake()
+
+            def expire() -> None:
+                crew.tally.lost += pipeline.expire()
+
+            def guarded(step: Callable[[], None]) -> Callable[[], None]:
+                def act() -> None:
+                    try:
+                        step()
+                    except Exception as error:  # handed to the thread that waits below
+                        failures.append(error)
+                        crew.stop()
+
+                return act
+
+            from apscheduler.schedulers.background import BackgroundScheduler  # late: `run --once` needs none
+
+            scheduler = BackgroundScheduler(
+                timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+            )
+            for step, period in ((tick, PLAN_EVERY), (pipeline.recover, RECOVER_EVERY), (expire, EXPIRE_EVERY)):
+                _every(scheduler, guarded(step), period, pipeline.now())
+            scheduler.start()
+            log.info("started", jobs=[job.name for job in jobs], data_dir=str(house.config.archiver.data_dir))
+            try:
+                yield from crew.work(forever=True)
+            finally:
+                scheduler.shutdown()
+            if failures:
+                raise failures[0]
+        log.info("stopped")
+    finally:
+        lock.close()
+
+
+def _every(scheduler: Any, step: Callable[[], None], period: timedelta, first: datetime) -> None:
+    scheduler.add_job(step, "interval", seconds=period.total_seconds(), next_run_time=first)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `stop` on SIGTERM and SIGINT instead of dying. Yields the list of signals that came."""
+    came: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,129 @@
+"""Taking in temporary URLs that somebody kept elsewhere: one file per kind of source, one way into the catalogue.
+
+A source yields entries and broken lines; a broken line is reported with its number and never stops the rest. What an
+image is called is decided by its URL without the signature, so the same file may be taken in twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+from archiver.catalogue import Arrival, Catalogue, Draft
+from archiver.core import policy
+from archiver.core.model import Json, Promise
+from archiver.core.tempurl import TemporaryURL, unescape_url
+from archiver.pipeline.backfill import delimited, jsonlines
+from archiver.pipeline.backfill.lines import Broken, Line
+
+BATCH = 500
+_MILLISECONDS_FROM = 1e11
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the lines: how many were `new`, `refreshed`, `requeued` or `known`, and which were broken."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: list[Broken] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """Where entries go. `zone` is for times that name none."""
+
+    catalogue: Catalogue
+    stores: tuple[str, ...]
+    zone: ZoneInfo
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def take_in(self, name: str, text: TextIO, *, dry_run: bool = False) -> Report:
+        """Take in one source. With `dry_run` every line is read and judged, and nothing is written."""
+        report = Report()
+        entries = self._entries(name, text, report)
+        while batch := list(islice(entries, BATCH)):
+            if dry_run:
+                report.counts["readable"] += len(batch)
+            else:
+                report.counts.update(self.catalogue.images.adopt(batch, self.now()))
+        return report
+
+    def _entries(self, name: str, text: TextIO, report: Report) -> Iterator[tuple[Draft, Arrival]]:
+        for line in read(name, text):
+            if isinstance(line, Broken):
+                report.broken.append(line)
+                continue
+            try:
+                yield self._entry(name, line)
+            except ValueError as error:
+                report.broken.append(Broken(number=line.number, reason=str(error)))
+
+    def _entry(self, name: str, line: Line) -> tuple[Draft, Arrival]:
+        values = dict(line.values)
+        now = self.now()
+        url = TemporaryURL(unescape_url(_text(values.pop("url", None), "url")))
+        created = self._time(values.pop("created_at", None), "created_at")
+        expires = self._time(values.pop("expires_at", None), "expires_at")
+        prompt, model = values.pop("prompt", None), values.pop("model", None)
+        evidence = policy.gather_evidence(
+            url, Promise(), created or now, stated=expires, otherwise=now + policy.UNKNOWN_AGE_LIFETIME
+        )
+        deadline, decided = policy.decide_deadline(evidence, now)
+        draft = Draft(
+            id=self.new_id(),
+            origin="backfill",
+            prompt="" if prompt is None else str(prompt),
+            provider=None,
+            model=None if model in (None, "") else str(model),
+            stores=self.stores,
+            metadata={**values, "backfilled_from": f"{name}:{line.number}"},
+            created_at=created,
+        )
+        arrival = Arrival(
+            id=self.new_id(),
+            index=0,
+            url=url,
+            deadline=deadline,
+            deadline_from=decided.source,
+            give_up_at=max(policy.gives_up_at(evidence), now + policy.REFUSALS_APART),
+            evidence=evidence,
+        )
+        return draft, arrival
+
+    def _time(self, value: Json, column: str) -> datetime | None:
+        """ISO 8601 text, or epoch seconds or milliseconds."""
+        if value is None or value == "":
+            return None
+        try:
+            number = float(value) if isinstance(value, int | float | str) else float("nan")
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(str(value).strip())
+            except ValueError as error:
+                raise ValueError(f"{column} {str(value)[:40]!r} is no time; write 2026-11-20T09:00:00+08:00") from error
+            return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
+        try:
+            return datetime.fromtimestamp(number / 1000 if number > _MILLISECONDS_FROM else number, UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise ValueError(f"{column} {str(value)[:40]!r} is no time") from error
+
+
+def read(name: str, text: TextIO) -> Iterator[Line | Broken]:
+    """The lines of a source, by its name's ending (`.csv`, `.jsonl`, `.ndjson`) or, for others, by its first line."""
+    if name.endswith((".jsonl", ".ndjson")):
+        return jsonlines.read(text)
+    if name.endswith(".csv"):
+        return delimited.read(text)
+    first = text.readline()
+    rest = chain((first,), text)  # standard input cannot be rewound
+    return jsonlines.read(rest) if first.lstrip("\ufeff \t").startswith("{") else delimited.read(rest)
+
+
+def _text(value: Json, column: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"no {column} in this line")
+    return value.strip()

@@ -1,0 +1,271 @@
+"""The threads that do the work: askers per provider, copiers, and one settler.
+
+There is no barrier between them: an image is copied while others are still being asked for, and a free copier claims
+the next image at once. A gang grows while its members find work and sleeps when they find none. The crew decides
+nothing about the work; it only knows who is busy.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from archiver.core.model import Outcome
+from archiver.core.ports import Provider
+from archiver.pipeline import Pipeline
+from archiver.pipeline.settler import Batcher, is_safe
+
+#: How often somebody looks whether postponed work has become due, or another process has left some.
+LOOK_AGAIN_S = 1.0
+PATIENCE_WITH_ACCEPTED = timedelta(minutes=10)
+
+log = structlog.get_logger("archiver")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened in this run. The catalogue knows what stands; this only feeds progress and exit codes."""
+
+    asked: int = 0
+    stored: int = 0
+    bytes: int = 0
+    postponed: int = 0
+    lost: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+
+class Gang:
+    """Threads that repeat one step while it finds work. At most `most`, made when they are needed."""
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        most: int,
+        *,
+        failed: Callable[[BaseException], None],
+        idle: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._step = step
+        self._most = most
+        self._failed = failed
+        self._on_idle = idle
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._calls = 0
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be work: one more member looks for it."""
+        with self._changed:
+            if self._stopping or self._calls >= self._most:
+                return
+            self._calls += 1
+            if self._idle:
+                self._changed.notify()
+            elif len(self._threads) < self._most:
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody works, and nobody was called."""
+        with self._changed:
+            return not self._calls and self._idle == len(self._threads)
+
+    def stop(self) -> None:
+        """Finish the step in hand, then end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait until every member has ended."""
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while self._called():
+            try:
+                while not self._stopping and self._step():
+                    self.wake()
+            except BaseException as error:  # handed to whoever waits for the crew
+                self._failed(error)
+                return
+
+    def _called(self) -> bool:
+        with self._changed:
+            self._idle += 1
+            if self._idle == len(self._threads):
+                self._on_idle()
+            self._changed.wait_for(lambda: self._calls or self._stopping)
+            self._idle -= 1
+            self._calls = max(self._calls - 1, 0)
+            return not self._stopping
+
+
+class Crew:
+    """A pipeline at work. Use as: `with Crew(...) as crew: for tally in crew.work(): ...`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        copies: int,
+        asks: bool = True,
+        job: str | None = None,
+        generations: Sequence[str] | None = None,
+        try_all: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.tally = Tally()
+        self._generations = generations
+        self._started = pipeline.now()
+        self._tries_all_since = self._started if try_all else None
+        self._job = job
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._news = threading.Event()
+        self._batcher = Batcher(self._settle)
+        self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
+        self._copiers = Gang("copy", self._copy, copies, failed=self._fail, idle=self._news.set)
+        self._askers = [
+            Gang(f"{name}-{provider.name}", step(provider), provider.concurrency, failed=self._fail, idle=self._news.set)
+            for provider in (pipeline.providers.values() if asks else ())
+            for name, step in (("ask", self._ask), ("poll", self._poll))
+        ]
+
+    def __enter__(self) -> "Crew":
+        self._settler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take no more work, finish what is in flight, settle it."""
+        self.stop()
+        for gang in (*self._askers, self._copiers):
+            gang.stop()
+        for gang in (*self._askers, self._copiers):
+            gang.join()
+        self._batcher.close()
+        self._settler.join()
+
+    def stop(self) -> None:
+        """End `work` soon. Safe in a signal handler."""
+        self._stop.set()
+        self._news.set()
+
+    def wake(self) -> None:
+        """There may be new work."""
+        for gang in self._askers:
+            gang.wake()
+        self._copiers.wake()
+
+    def work(self, *, until: datetime | None = None, forever: bool = False) -> Iterator[Tally]:
+        """Work, and report when something has changed or a second has passed. Ends when all that is due is settled or postponed.
+
+        With `until`, postponed work is waited for until then; with `forever`, only `stop` ends it. Raises what a member
+        could not handle: a catalogue that cannot be written, a full disk.
+        """
+        self.wake()
+        while not self._stop.is_set():
+            if not self._news.wait(LOOK_AGAIN_S):
+                self.wake()  # somebody else may have left work, or a pause may be over
+            self._news.clear()
+            if self._error is not None:
+                raise self._error
+            yield self.tally
+            if not forever and self._is_quiet() and self._is_over(until):
+                return
+
+    def _is_quiet(self) -> bool:
+        return self._batcher.is_idle and self._copiers.is_idle and all(gang.is_idle for gang in self._askers)
+
+    def _is_over(self, until: datetime | None) -> bool:
+        """Whether nothing more will become due in this crew's time: postponed work is waited for until `until`, accepted
+        work for at least ten minutes."""
+        now = self.pipeline.now()
+        patience = until or self._started + PATIENCE_WITH_ACCEPTED
+        next_try, next_poll = self._next_due()
+        waits_for_try = next_try is not None and (next_try <= now or (until is not None and next_try <= until))
+        waits_for_poll = next_poll is not None and next_poll <= max(patience, now) and now < patience
+        return not (waits_for_try or waits_for_poll)
+
+    def _next_due(self) -> tuple[datetime | None, datetime | None]:
+        """When the next image or planned generation of this crew may be tried, and when the next poll is due."""
+        catalogue = self.pipeline.catalogue
+        times = [] if self._tries_all_since else [catalogue.images.next_due(self._generations)]
+        if not self._askers:
+            return min((time for time in times if time is not None), default=None), None
+        providers = list(self.pipeline.providers)
+        planned, accepted = (
+            catalogue.generations.next_due(state, providers=providers, job=self._job, ids=self._generations)
+            for state in ("planned", "accepted")
+        )
+        return min((time for time in (*times, planned) if time is not None), default=None), accepted
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._news.set()
+
+    def _run_settler(self) -> None:
+        try:
+            while self._batcher.step():
+                self._news.set()
+        except BaseException as error:  # handed to whoever waits for the crew
+            self._fail(error)
+
+    def _ask(self, provider: Provider) -> Callable[[], bool]:
+        def step() -> bool:
+            asked = self.pipeline.submit(provider, job=self._job, ids=self._generations)
+            if asked:
+                self.tally.asked += 1
+                self._copiers.wake()
+            return asked
+
+        return step
+
+    def _poll(self, provider: Provider) -> Callable[[], bool]:
+        def step() -> bool:
+            polled = self.pipeline.collect(provider)
+            if polled:
+                self._copiers.wake()
+            return polled
+
+        return step
+
+    def _copy(self) -> bool:
+        # Announced before the claim: the settler must not think that nobody copies while an image is being claimed.
+        self._batcher.begin()
+        outcome = None
+        try:
+            outcome = self.pipeline.drain(tried_before=self._tries_all_since, generations=self._generations)
+        finally:
+            self._batcher.end(outcome)
+        return outcome is not None
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome, item in zip(outcomes, self.pipeline.settler.settle(outcomes), strict=True):
+            ticket, fetched = outcome.ticket, outcome.fetched
+            if is_safe(item):
+                self.tally.stored += 1
+                self.tally.bytes += fetched.size if fetched else 0
+                keys = [receipt.key for receipt in outcome.receipts]
+                log.info("stored", image=ticket.image_id, job=ticket.job, keys=keys, size=fetched and fetched.size)
+            else:
+                self.tally.postponed += 1
+                self.tally.troubles.append(f"{ticket.image_id}: {item.error}")
+                log.warning(
+                    "postponed",
+                    image=ticket.image_id,
+                    job=ticket.job,
+                    attempt=ticket.attempts + 1,
+                    error=item.error,
+                    rescued=item.spooled is not None,
+                    source=str(ticket.url) if ticket.url else None,
+                    again=item.not_before and item.not_before.isoformat(),
+                )

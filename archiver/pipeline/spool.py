@@ -1,0 +1,187 @@
+"""Local disk for what must not be lost: provider answers (`Inbox`) and image bytes that are not in every bucket yet
+(`Spool`).
+
+A file counts only under its final name: it was written beside it, flushed to the disk, renamed, and the folder flushed
+too. Nothing here knows what the bytes mean, and nothing here decides when they may go.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.core.errors import Transient
+from archiver.core.model import Answer
+from archiver.core.ports import Body
+
+PIECE = 1 << 20
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Transient(f"cannot write {path}: {error.strerror}") from error
+
+
+def _create(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb")
+
+
+class AnswerFile:
+    """One answer while it arrives: `core.ports.AnswerSink`. A first line says what the HTTP header said."""
+
+    def __init__(self, part: Path, final: Path, file: BinaryIO, received_at: datetime) -> None:
+        self._part = part
+        self._final = final
+        self._file = file
+        self._received_at = received_at
+
+    def begin(self, status: int, content_type: str) -> None:
+        """Write the first line."""
+        head = {"status": status, "content_type": content_type, "received_at": self._received_at.isoformat()}
+        self.write(json.dumps(head).encode() + b"\n")
+
+    def write(self, piece: bytes) -> None:
+        """Append bytes of the body."""
+        with _disk(self._part):
+            self._file.write(piece)
+            # What has arrived survives the death of this process at any moment from here on.
+            self._file.flush()
+
+    def finish(self) -> None:
+        """The answer is whole: make it durable under its final name."""
+        with _disk(self._final):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.rename(self._final)
+            _flush_folder(self._final.parent)
+
+    def abandon(self) -> None:
+        """No whole answer came. What did come stays as it is for a person; an empty file goes."""
+        with suppress(OSError):
+            self._file.close()
+            if self._part.stat().st_size == 0:
+                self._part.unlink()
+            else:
+                self._part.rename(self._part.with_suffix(".odd"))
+
+
+class Inbox:
+    """Answers of providers: `<generation>.part` while they arrive, `.answer` when whole, `.odd` when not understood."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, generation_id: str, now: datetime) -> AnswerFile:
+        """A place for the answer, made before the provider is asked: a full disk shows before money is spent."""
+        part = self._folder / f"{generation_id}.part"
+        with _disk(part):
+            file = _create(part)
+        return AnswerFile(part, self._path(generation_id), file, now)
+
+    def has(self, generation_id: str) -> bool:
+        """Whether a whole answer lies here."""
+        return self._path(generation_id).exists()
+
+    def read(self, generation_id: str) -> Answer | None:
+        """The answer, or None when there is none."""
+        return self._parse(self._path(generation_id))
+
+    def salvage(self, generation_id: str) -> Answer | None:
+        """What a process that died left of an answer: it may be whole all the same."""
+        return self._parse(self._folder / f"{generation_id}.part")
+
+    def adopt(self, generation_id: str) -> None:
+        """A salvaged answer proved to be whole: give it its final name."""
+        with _disk(self._folder):
+            (self._folder / f"{generation_id}.part").rename(self._path(generation_id))
+            _flush_folder(self._folder)
+
+    def set_aside(self, generation_id: str) -> None:
+        """Keep an answer that nobody could read, for a person to look at."""
+        for path in (self._path(generation_id), self._folder / f"{generation_id}.part"):
+            if path.exists():
+                path.rename(path.with_suffix(".odd"))
+
+    def discard(self, generation_id: str) -> None:
+        """Everything in the answer is safe elsewhere."""
+        self._path(generation_id).unlink(missing_ok=True)
+
+    def answered(self) -> list[str]:
+        """The generations whose whole answers lie here."""
+        return sorted(path.stem for path in self._folder.glob("*.answer"))
+
+    def _path(self, generation_id: str) -> Path:
+        return self._folder / f"{generation_id}.answer"
+
+    @staticmethod
+    def _parse(path: Path) -> Answer | None:
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        head, newline, body = raw.partition(b"\n")
+        if not newline:
+            return None
+        said = json.loads(head)
+        return Answer(
+            status=int(said["status"]),
+            content_type=str(said["content_type"]),
+            body=body,
+            received_at=datetime.fromisoformat(said["received_at"]).astimezone(UTC),
+        )
+
+
+class Spool:
+    """Image bytes that are safe from expiry: `<image>.<sha256>`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, image_id: str, body: Body) -> str:
+        """Write a body durably. Returns the file's name. Raises `Transient` when the disk refuses."""
+        name = f"{image_id}.{body.sha256}"
+        part = self._folder / f"{name}.part"
+        with _disk(part):
+            try:
+                with body.open() as source, _create(part) as file:
+                    while piece := source.read(PIECE):
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.rename(self._folder / name)
+                _flush_folder(self._folder)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where a kept body lies."""
+        return self._folder / name
+
+    def discard(self, name: str) -> None:
+        """Every copy is confirmed: the bytes are no longer needed here."""
+        self.path(name).unlink(missing_ok=True)
+
+    def sweep(self, needed: set[str], started: datetime) -> int:
+        """Remove files that no unfinished image names and that are older than `started`. Returns their number."""
+        swept = 0
+        for path in self._folder.iterdir():
+            if path.name not in needed and datetime.fromtimestamp(path.stat().st_mtime, UTC) < started:
+                path.unlink(missing_ok=True)
+                swept += 1
+        return swept
