@@ -38,7 +38,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     """
     from archiver import wiring
     from archiver.catalogue import as_text, as_time
-    from archiver.schedule import next_due
+    from archiver.schedule import due, next_due
 
     config = wiring.load_config(ctx.obj["config"])
     catalogue = wiring.open_catalogue(config, create=True)
@@ -50,7 +50,9 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
         known = seen.get(job.name)
         first = as_time(known["first_seen_at"]) if known else now
         last = as_time(known["last_tick"]) if known and known["last_tick"] else None
-        coming = next_due(job.when, first_seen=first, last=last, now=now) if job.enabled else None
+        clock = {"first_seen": first, "last": last, "now": now}
+        owed = due(job.when, **clock, catch_up=job.catch_up)
+        coming = (owed[0] if owed else next_due(job.when, **clock)) if job.enabled else None
         rows.append(
             {
                 "job": job.name,
@@ -69,19 +71,19 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--state", type=click.Choice(states("image")), help="Only images in this state.")
+@click.option("--state", multiple=True, type=click.Choice(states("image")), help="Only images in this state (or these).")
 @click.option("--job", metavar="NAME", help="Only images of this job.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
 @json_option
 @click.pass_context
-def images(ctx: click.Context, state: str | None, job: str | None, limit: int, as_json: bool) -> None:
+def images(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, as_json: bool) -> None:
     """List images, the newest first.
 
     \b
     Example: archiver images --state pending
     """
     _, catalogue = _open(ctx)
-    rows = catalogue.reports.images(state=state, job=job, limit=limit)
+    rows = catalogue.reports.images(states=state, job=job, limit=limit)
     columns = {
         "image_id": plain,
         "state": plain,

@@ -24,8 +24,12 @@ def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
         return
     from rich.console import Console
 
+    shown = pipeline.now()
     with Console(stderr=True).status("starting") as line:
         for tally in tallies:
+            if pipeline.now() - shown < timedelta(seconds=1):
+                continue
+            shown = pipeline.now()
             counts = pipeline.catalogue.reports.status(pipeline.now())["images"]
             waiting = counts.get("pending", 0) + counts.get("spooled", 0)
             line.update(

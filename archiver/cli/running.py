@@ -132,8 +132,11 @@ def generate(
     config = wiring.load_config(ctx.obj["config"])
     chosen = _choose_provider(config, provider)
     into = wiring.choose_stores(config, stores)
-    if any(not prompt.strip() for prompt in prompts):
-        raise UsageError("a prompt is empty")
+    for prompt in prompts:
+        if not prompt.strip():
+            raise UsageError("a prompt is empty")
+        if "\0" in prompt or not prompt.isprintable() and any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
+            raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
     if dry_run:
         for prompt in prompts:
             say(f"(dry-run) would ask {chosen} for {n} image(s) of {plain(prompt)!r}, into {', '.join(into)}")
@@ -161,6 +164,8 @@ def generate(
     ids = [draft.id for draft in drafts]
     crew = Crew(house.pipeline, copies=config.archiver.copies, generations=ids)
     signals = progress.work(crew)
+    if signals and house.catalogue.generations.cancel(ids, wiring.now()):
+        say("prompts that had not been asked yet were cancelled")
     rows = [row for generation in ids for row in house.catalogue.reports.lineage(generation)]
     print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
     ctx.exit(progress.close_with(crew, ids, signals))
@@ -191,8 +196,7 @@ def drain(ctx: click.Context, due: bool, dry_run: bool) -> None:
     if dry_run:
         from archiver.cli.asking import images
 
-        for state in ("pending", "spooled"):
-            ctx.invoke(images, state=state, job=None, limit=1_000_000, as_json=False)
+        ctx.invoke(images, state=("pending", "spooled"), job=None, limit=1_000_000, as_json=False)
         return
     house = _open(ctx)
     from archiver.cli import progress

@@ -108,4 +108,5 @@ def config_check(ctx: click.Context) -> None:
     loaded = wiring.load_config(ctx.obj["config"])
     for job in loaded.jobs:
         job_prompts(job)
+    wiring.check_secrets(loaded)
     say(f"{loaded.path} is fine: {len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs")

@@ -1,5 +1,6 @@
 """The command that takes in URLs kept elsewhere: backfill."""
 
+import io
 import sys
 from typing import Any
 
@@ -52,7 +53,8 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
 
 def _read(into: Any, name: str, dry_run: bool) -> Any:
     if name == "-":
-        return into.take_in("stdin", sys.stdin, dry_run=dry_run)
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="")
+        return into.take_in("stdin", text, dry_run=dry_run)
     try:
         with open(name, encoding="utf-8", errors="replace", newline="") as text:
             return into.take_in(name, text, dry_run=dry_run)

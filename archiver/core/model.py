@@ -28,7 +28,7 @@ class SecretReference:
 class Network:
     """How this machine reaches the outside: an explicit proxy URL and a CA bundle (None: none, the default one)."""
 
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # it may hold a password
     ca_file: str | None = None
 
 
@@ -155,8 +155,9 @@ class Want:
 class Ticket:
     """One claimed image and the stores that still want it: all that is needed to copy it, nothing of the catalogue.
 
-    `claim` fences the worker: a write that names an older claim changes nothing. `job` is the job's name, or `generate` or `backfill`; `created_at` is when the generation was planned. Either `url` or `spooled` (a file name
-    in the spool) says where the bytes are; both may be set. `wants` is empty when only the lineage record is missing.
+    `claim` fences the worker: a write that names an older claim changes nothing. `job` is the job's name, or `generate`
+    or `backfill`; `created_at` is when the generation was planned. Either `url` or `spooled` (a file name in the spool)
+    says where the bytes are; both may be set. `wants` is empty when only the lineage record is missing.
     """
 
     image_id: str
@@ -165,7 +166,6 @@ class Ticket:
     job: str
     created_at: datetime
     deadline: datetime
-    give_up_at: datetime
     attempts: int
     wants: tuple[Want, ...]
     url: TemporaryURL | None = None
@@ -196,7 +196,6 @@ class Outcome:
     receipts: tuple[Receipt, ...] = ()
     failures: tuple[Failure, ...] = ()
     spooled: str | None = None
-    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

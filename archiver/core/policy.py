@@ -8,10 +8,11 @@ number in [0, 1) that wiring draws, so that the same inputs give the same answer
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Literal
 
+from archiver.core.expiry import ABSURD
 from archiver.core.model import Evidence, Promise
 from archiver.core.tempurl import TemporaryURL, expiry, host_lifetime
 
@@ -40,8 +41,9 @@ def gather_evidence(
 ) -> tuple[Evidence, ...]:
     """Collect every reason to believe that `url`, handed out at `issued`, dies at some time.
 
-    `stated` is an expiry that came beside the URL (a column of a backfill file). `otherwise` counts only when there is
-    nothing else; it is `issued` + 7 days when not given.
+    `stated` is an expiry that came beside the URL (a column of a backfill file); like one in the URL, it is a misread
+    number when it is more than ten years away. `otherwise` counts only when there is nothing else; it is `issued` + 7
+    days when not given.
     """
     found = [
         Evidence(source="url", at=item.at, detail=item.scheme, lower_bound=item.lower_bound)
@@ -52,7 +54,7 @@ def gather_evidence(
         found.append(Evidence(source="host", at=issued + host, detail=url.host))
     if promise.lifetime is not None:
         found.append(Evidence(source="provider", at=issued + promise.lifetime))
-    if stated is not None:
+    if stated is not None and abs(stated - issued) <= ABSURD:
         found.append(Evidence(source="provider", at=stated, detail="stated beside the URL"))
     return tuple(found) or (Evidence(source="default", at=otherwise or issued + DEFAULT_LIFETIME),)
 
@@ -95,7 +97,6 @@ def next_attempt(
     *,
     now: datetime,
     deadline: datetime,
-    give_up: datetime,
     attempts: int,
     luck: float,
     retry_after: float | None = None,
@@ -107,14 +108,12 @@ def next_attempt(
     the deadline and hourly after it. `attempts` counts from 1 and includes the one that just failed.
     """
     remaining = max((deadline - now).total_seconds(), 0.0)
-    cap = min(900.0, max(5.0, remaining / 20))
+    cap = 900.0 if now > deadline else min(900.0, max(5.0, remaining / 20))
     if word == "throttled" and retry_after is not None:
-        return now + timedelta(seconds=min(max(retry_after, 1.0), max(cap, 1.0)) + luck)
+        return now + timedelta(seconds=min(max(retry_after, 1.0), cap) + luck)
     if word in ("gone", "refused"):
         pause = cap if now < deadline else 3600.0
         return now + timedelta(seconds=pause * (0.5 + 0.5 * luck))
-    if now > deadline:
-        cap = 900.0
     base = 2.0 * 2.0 ** min(attempts, 20)
     if word == "permanent":
         # Nobody but a person can mend it; look now and then whether somebody did.
@@ -133,9 +132,7 @@ class Verdict:
 MOST_SUBMITS = 8
 
 
-def after_submit(
-    word: str, *, now: datetime, attempts: int, luck: float, retry_after: float | None = None
-) -> Verdict:
+def after_submit(word: str, *, now: datetime, attempts: int, luck: float, retry_after: float | None = None) -> Verdict:
     """What to do when asking a provider did not succeed. `attempts` includes the failed one.
 
     Only what provably cost nothing (`transient`: never sent; `throttled`: refused without charge) is asked again, up to
@@ -154,26 +151,37 @@ def after_submit(
 
 
 def check_key_template(template: str) -> None:
-    """Raise ValueError unless every field of a key template is known and `{id}` is among them."""
-    fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    """Raise ValueError unless every field of a key template is known and the whole `{id}` is among them.
+
+    Only `sha256` may be cut: with a part of an id, two images could get one key.
+    """
+    parts = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None]
+    fields = {name for name, _, _ in parts}
     unknown = sorted(fields - KEY_FIELDS)
     if unknown:
         raise ValueError(f"unknown field {{{unknown[0]}}}; known are {', '.join(sorted(KEY_FIELDS))}")
     if "id" not in fields:
-        raise ValueError("a key template needs {id}: without it two images could get one key")
+        raise ValueError("a key template needs the whole {id}: without it two images could get one key")
+    for name, spec, conversion in parts:
+        if conversion or (spec and (name != "sha256" or not re.fullmatch(r"[0-9]{1,2}", spec))):
+            raise ValueError(f"{{{name}}} stands whole in a key template; only {{sha256:12}} takes a number of digits")
 
 
-def permanent_key(template: str, *, prefix: str, job: str, created: datetime, image_id: str, sha256: str, ext: str) -> str:
+def permanent_key(
+    template: str, *, prefix: str, job: str, created: datetime, image_id: str, sha256: str, ext: str
+) -> str:
     """The full name of an image in a store: lower-case ASCII, the date being the UTC date of the generation.
 
-    `{sha256:12}` means the first twelve digits. Segments that come out empty (no prefix) are left out.
+    `{sha256:12}` means the first twelve digits. The prefix keeps its case. Segments that come out empty (no prefix) or
+    as `.` or `..` are left out: an HTTP client would walk up them.
     """
+    date = created.astimezone(UTC)
     values: Mapping[str, str] = {
         "prefix": prefix.strip("/"),
         "job": job,
-        "yyyy": f"{created:%Y}",
-        "mm": f"{created:%m}",
-        "dd": f"{created:%d}",
+        "yyyy": f"{date:%Y}",
+        "mm": f"{date:%m}",
+        "dd": f"{date:%d}",
         "id": image_id,
         "sha256": sha256,
         "ext": ext,
@@ -184,15 +192,17 @@ def permanent_key(template: str, *, prefix: str, job: str, created: datetime, im
         if name == "prefix":
             parts.append(values[name])  # chosen by the user, case and all
         elif name is not None:
-            value = values[name][: int(spec)] if spec and spec.isdigit() else values[name]
+            value = values[name][: int(spec)] if spec else values[name]
             parts.append(_plain(value))
-    return re.sub(r"/{2,}", "/", "".join(parts)).strip("/")
+    return "/".join(segment for segment in "".join(parts).split("/") if segment not in ("", ".", ".."))
 
 
 def alternative_key(key: str, sha256: str) -> str:
     """The key to use when `key` holds other bytes: the digest is added before the extension."""
-    stem, dot, ext = key.rpartition(".")
-    return f"{stem}~{sha256[:8]}{dot}{ext}" if dot else f"{key}~{sha256[:8]}"
+    folder, slash, name = key.rpartition("/")
+    stem, dot, ext = name.rpartition(".")
+    changed = f"{stem}~{sha256[:8]}{dot}{ext}" if dot else f"{name}~{sha256[:8]}"
+    return f"{folder}{slash}{changed}"
 
 
 def _plain(text: str) -> str:

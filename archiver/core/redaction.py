@@ -6,19 +6,28 @@ A last line of defence: adapters already say no secret. It refuses to be clever;
 import hashlib
 import re
 
-_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
+_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://)[^\s/?#:@\"'<>]*:[^\s/@\"'<>]+@")
+# Between a name and its value: `=`, `: ` or `=>`, with the quotes of JSON (also JSON in JSON) and of Python around it.
+_IS = r"(\\*[\"']?\s*(?:=>|[:=])\s*b?\\*[\"']?)"
+# A header's value has spaces and commas in it: all of it goes, up to the quote or the end of its line.
+_HEADER = re.compile(rf"(?i)(authorization|cookie){_IS}[^\r\n\"'\\]+")
 _NAMED = re.compile(
-    r"(?i)\b(authorization|cookie|signature|x-amz-[a-z-]+|x-oss-signature[a-z0-9-]*|x-oss-security-token|security-token"
-    r"|api[-_]?key|secret|password|token)\b(\"?\s*[:=]\s*\"?)(bearer\s+)?[^\s\"',;&]+"
+    r"(?i)(signature|x-amz-[a-z0-9-]+|x-oss-(?:signature|credential)[a-z0-9-]*|security[-_]?token|api[-_]?key"
+    rf"|access[-_]?key(?:[-_]?id)?|secret|password|passwd|token)\b{_IS}(?:bearer\s+)?[^\s\"',;&\\]+"
 )
+_BEARER = re.compile(r"(?i)\b(bearer\s+)(?=[a-z._~+/=-]*[0-9])[a-z0-9._~+/=-]{16,}")
 _KEYS = re.compile(r"\b(sk-[A-Za-z0-9_-]{8,}|AKIA[A-Z0-9]{12,}|ASIA[A-Z0-9]{12,}|LTAI[A-Za-z0-9]{12,})")
 _LONG_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 
 
 def redact(text: str) -> str:
-    """`text` without signed queries, credentials, access keys and long base64. Running it twice changes nothing more."""
+    """`text` without signed queries, credentials, access keys and long base64. Running it again changes nothing."""
     text = _URL_QUERY.sub(_query, text)
-    text = _NAMED.sub(lambda match: f"{match[1]}{match[2]}[redacted]", text)
+    text = _URL_PASSWORD.sub(r"\1[redacted]@", text)
+    for pattern in (_HEADER, _NAMED):
+        text = pattern.sub(r"\1\2[redacted]", text)
+    text = _BEARER.sub(r"\1[redacted]", text)
     text = _KEYS.sub(lambda match: match[1][:4] + "[redacted]", text)
     return _LONG_BASE64.sub("[redacted]", text)
 

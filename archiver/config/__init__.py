@@ -1,0 +1,36 @@
+"""The configuration: one TOML file and the environment become a frozen `Config`, or one clear error.
+
+A key that nobody knows is an error with "did you mean", all errors of a file are shown at once, and none repeats a
+value that may be a secret. It resolves no secret, loads no adapter and makes no folder: that is wiring's work,
+which also validates the adapters' own keys, by `validate_section`.
+"""
+
+from archiver.config.complaints import validate_section
+from archiver.config.loading import find_config, job_prompts, load, require_config
+from archiver.config.sections import (
+    ArchiverSection,
+    Config,
+    FetchSection,
+    Job,
+    NetworkSection,
+    ProviderSection,
+    StoreSection,
+)
+from archiver.config.showing import Row, describe
+
+__all__ = [
+    "ArchiverSection",
+    "Config",
+    "FetchSection",
+    "Job",
+    "NetworkSection",
+    "ProviderSection",
+    "Row",
+    "StoreSection",
+    "describe",
+    "find_config",
+    "job_prompts",
+    "load",
+    "require_config",
+    "validate_section",
+]
