@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import structlog
+
 from archiver.catalogue import SoleDaemon
 from archiver.pipeline.crew import Crew, Tally
 from archiver.wiring import House
@@ -52,7 +53,7 @@ def run(house: House) -> Iterator[Tally]:
                 def act() -> None:
                     try:
                         step()
-                    except Exception as error:  # handed to the thread that waits below
+                    except Exception as error:  # noqa: BLE001 - handed to the thread that waits below
                         failures.append(error)
                         crew.stop()
 
@@ -84,16 +85,24 @@ def _every(scheduler: Any, step: Callable[[], None], period: timedelta, first: d
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` on SIGTERM and SIGINT instead of dying. Yields the list of signals that came."""
+    """Call `stop` at the first SIGTERM or SIGINT instead of dying; a second one has its usual effect.
+
+    Yields the list of signals that came.
+    """
     came: list[int] = []
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def handle(number: int, _frame: FrameType | None) -> None:
         came.append(number)
         stop()
+        restore()
+        log.warning("finishing what is in flight; the same signal again abandons it", signal=number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield came
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

@@ -50,9 +50,8 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
         known = seen.get(job.name)
         first = as_time(known["first_seen_at"]) if known else now
         last = as_time(known["last_tick"]) if known and known["last_tick"] else None
-        clock = {"first_seen": first, "last": last, "now": now}
-        owed = due(job.when, **clock, catch_up=job.catch_up)
-        coming = (owed[0] if owed else next_due(job.when, **clock)) if job.enabled else None
+        owed = due(job.when, first_seen=first, last=last, now=now, catch_up=job.catch_up)
+        coming = owed[0] if owed else next_due(job.when, first_seen=first, last=last, now=now)
         rows.append(
             {
                 "job": job.name,
@@ -63,7 +62,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
                 "stores": list(job.stores),
                 "ticks": known["ticks"] if known else 0,
                 "last_tick": as_text(last) if last else None,
-                "next_tick": as_text(coming) if coming else None,
+                "next_tick": as_text(coming) if coming and job.enabled else None,
             }
         )
     columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
@@ -71,7 +70,9 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--state", multiple=True, type=click.Choice(states("image")), help="Only images in this state (or these).")
+@click.option(
+    "--state", multiple=True, type=click.Choice(states("image")), help="Only images in this state (or these)."
+)
 @click.option("--job", metavar="NAME", help="Only images of this job.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
 @json_option
@@ -170,7 +171,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps([standing], ensure_ascii=False, indent=2))
     else:
         for name, value in standing.items():
-            text = ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else plain(value)
+            text = (
+                ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else plain(value)
+            )
             click.echo(f"{name.replace('_', ' ') + ':':22}{text or '-'}")
     if standing["images"].get("lost"):
         ctx.exit(4)

@@ -31,7 +31,9 @@ def short(value: object) -> str:
     return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[object], str]], *, as_json: bool) -> None:
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[object], str]], *, as_json: bool
+) -> None:
     """Print rows: with `as_json` all of them as they are, else a table of `columns` (name to how a cell is shown)."""
     if as_json:
         click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))

@@ -135,7 +135,7 @@ def generate(
     for prompt in prompts:
         if not prompt.strip():
             raise UsageError("a prompt is empty")
-        if "\0" in prompt or not prompt.isprintable() and any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
+        if "\0" in prompt or any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
             raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
     if dry_run:
         for prompt in prompts:

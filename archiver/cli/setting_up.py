@@ -68,9 +68,7 @@ def demo(ctx: click.Context, folder: Path, as_json: bool) -> None:
     if not path.exists():
         path.write_text(DEMO, "utf-8")
     ctx.obj = {**ctx.obj, "config": str(path)}
-    ctx.invoke(
-        generate, prompts=DEMO_PROMPTS, provider=None, stores=(), size=None, n=1, dry_run=False, as_json=as_json
-    )
+    ctx.invoke(generate, prompts=DEMO_PROMPTS, provider=None, stores=(), size=None, n=1, dry_run=False, as_json=as_json)
 
 
 @click.group()
@@ -109,4 +107,5 @@ def config_check(ctx: click.Context) -> None:
     for job in loaded.jobs:
         job_prompts(job)
     wiring.check_secrets(loaded)
-    say(f"{loaded.path} is fine: {len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs")
+    found = f"{len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs"
+    say(f"{loaded.path} is fine: {found}")

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -56,7 +57,7 @@ def _read(into: Any, name: str, dry_run: bool) -> Any:
         text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="")
         return into.take_in("stdin", text, dry_run=dry_run)
     try:
-        with open(name, encoding="utf-8", errors="replace", newline="") as text:
+        with Path(name).open(encoding="utf-8", errors="replace", newline="") as text:
             return into.take_in(name, text, dry_run=dry_run)
     except OSError as error:
         raise Unusable(f"cannot read {name}: {error.strerror}") from error

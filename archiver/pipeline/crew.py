@@ -6,16 +6,18 @@ nothing about the work; it only knows who is busy.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
-from archiver.core.model import Outcome
+from archiver.catalogue import Submission
+from archiver.core.model import Outcome, Ticket
 from archiver.core.ports import Provider
 from archiver.pipeline import Pipeline
-from archiver.pipeline.settler import Batcher, is_safe
+from archiver.pipeline.gang import Gang, Take, Task
+from archiver.pipeline.settler import Batcher
 
 #: How often somebody looks whether postponed work has become due, or another process has left some.
 LOOK_AGAIN_S = 1.0
@@ -34,79 +36,6 @@ class Tally:
     postponed: int = 0
     lost: int = 0
     troubles: list[str] = field(default_factory=list)
-
-
-class Gang:
-    """Threads that repeat one step while it finds work. At most `most`, made when they are needed."""
-
-    def __init__(
-        self,
-        name: str,
-        step: Callable[[], bool],
-        most: int,
-        *,
-        failed: Callable[[BaseException], None],
-        idle: Callable[[], None],
-    ) -> None:
-        self._name = name
-        self._step = step
-        self._most = most
-        self._failed = failed
-        self._on_idle = idle
-        self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._calls = 0
-        self._stopping = False
-
-    def wake(self) -> None:
-        """There may be work: one more member looks for it."""
-        with self._changed:
-            if self._stopping or self._calls >= self._most:
-                return
-            self._calls += 1
-            if self._idle:
-                self._changed.notify()
-            elif len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    @property
-    def is_idle(self) -> bool:
-        """Nobody works, and nobody was called."""
-        with self._changed:
-            return not self._calls and self._idle == len(self._threads)
-
-    def stop(self) -> None:
-        """Finish the step in hand, then end."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-
-    def join(self) -> None:
-        """Wait until every member has ended."""
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self) -> None:
-        while self._called():
-            try:
-                while not self._stopping and self._step():
-                    self.wake()
-            except BaseException as error:  # handed to whoever waits for the crew
-                self._failed(error)
-                return
-
-    def _called(self) -> bool:
-        with self._changed:
-            self._idle += 1
-            if self._idle == len(self._threads):
-                self._on_idle()
-            self._changed.wait_for(lambda: self._calls or self._stopping)
-            self._idle -= 1
-            self._calls = max(self._calls - 1, 0)
-            return not self._stopping
 
 
 class Crew:
@@ -131,11 +60,14 @@ class Crew:
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._news = threading.Event()
+        self._counting = threading.Lock()
         self._batcher = Batcher(self._settle)
         self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
-        self._copiers = Gang("copy", self._copy, copies, failed=self._fail, idle=self._news.set)
+        self._copiers = Gang("copy", self._claim, copies, failed=self._fail, idle=self._news.set)
         self._askers = [
-            Gang(f"{name}-{provider.name}", step(provider), provider.concurrency, failed=self._fail, idle=self._news.set)
+            Gang(
+                f"{name}-{provider.name}", step(provider), provider.concurrency, failed=self._fail, idle=self._news.set
+            )
             for provider in (pipeline.providers.values() if asks else ())
             for name, step in (("ask", self._ask), ("poll", self._poll))
         ]
@@ -166,7 +98,8 @@ class Crew:
         self._copiers.wake()
 
     def work(self, *, until: datetime | None = None, forever: bool = False) -> Iterator[Tally]:
-        """Work, and report when something has changed or a second has passed. Ends when all that is due is settled or postponed.
+        """Work, and report when something has changed or a second has passed. Ends when all that is due is settled or
+        postponed.
 
         With `until`, postponed work is waited for until then; with `forever`, only `stop` ends it. Raises what a member
         could not handle: a catalogue that cannot be written, a full disk.
@@ -186,8 +119,8 @@ class Crew:
         return self._batcher.is_idle and self._copiers.is_idle and all(gang.is_idle for gang in self._askers)
 
     def _is_over(self, until: datetime | None) -> bool:
-        """Whether nothing more will become due in this crew's time: postponed work is waited for until `until`, accepted
-        work for at least ten minutes."""
+        """Whether nothing more will become due in this crew's time: postponed work is waited for until `until`,
+        accepted work for at least ten minutes."""
         now = self.pipeline.now()
         patience = until or self._started + PATIENCE_WITH_ACCEPTED
         next_try, next_poll = self._next_due()
@@ -216,42 +149,64 @@ class Crew:
         try:
             while self._batcher.step():
                 self._news.set()
-        except BaseException as error:  # handed to whoever waits for the crew
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the crew
             self._fail(error)
 
-    def _ask(self, provider: Provider) -> Callable[[], bool]:
-        def step() -> bool:
-            asked = self.pipeline.submit(provider, job=self._job, ids=self._generations)
-            if asked:
+    def _ask(self, provider: Provider) -> Take:
+        def take() -> Task | None:
+            submission = self.pipeline.next_to_submit(provider, job=self._job, ids=self._generations)
+            return None if submission is None else lambda: ask(submission)
+
+        def ask(submission: Submission) -> None:
+            self.pipeline.submit(provider, submission)
+            with self._counting:
                 self.tally.asked += 1
-                self._copiers.wake()
-            return asked
+            self._welcome(submission)
 
-        return step
+        return take
 
-    def _poll(self, provider: Provider) -> Callable[[], bool]:
-        def step() -> bool:
-            polled = self.pipeline.collect(provider)
-            if polled:
-                self._copiers.wake()
-            return polled
+    def _poll(self, provider: Provider) -> Take:
+        def take() -> Task | None:
+            submission = self.pipeline.next_to_collect(provider)
+            return None if submission is None else lambda: poll(submission)
 
-        return step
+        def poll(submission: Submission) -> None:
+            self.pipeline.collect(provider, submission)
+            self._welcome(submission)
 
-    def _copy(self) -> bool:
+        return take
+
+    def _welcome(self, submission: Submission) -> None:
+        """An answer has come: have its images copied at once. When the copiers are leaving, the asker does it
+        itself."""
+        self._copiers.wake()
+        while self._stop.is_set() and (copy := self._claim([submission.ask.generation_id])) is not None:
+            copy()
+
+    def _claim(self, generations: Sequence[str] | None = None) -> Task | None:
         # Announced before the claim: the settler must not think that nobody copies while an image is being claimed.
         self._batcher.begin()
+        ticket = None
+        try:
+            ticket = self.pipeline.next_to_copy(
+                tried_before=self._tries_all_since, generations=generations or self._generations
+            )
+        finally:
+            if ticket is None:
+                self._batcher.end(None)
+        return None if ticket is None else lambda: self._copy(ticket)
+
+    def _copy(self, ticket: Ticket) -> None:
         outcome = None
         try:
-            outcome = self.pipeline.drain(tried_before=self._tries_all_since, generations=self._generations)
+            outcome = self.pipeline.copy(ticket)
         finally:
             self._batcher.end(outcome)
-        return outcome is not None
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome, item in zip(outcomes, self.pipeline.settler.settle(outcomes), strict=True):
+        for outcome, (item, is_stored) in zip(outcomes, self.pipeline.settler.settle(outcomes), strict=True):
             ticket, fetched = outcome.ticket, outcome.fetched
-            if is_safe(item):
+            if is_stored:
                 self.tally.stored += 1
                 self.tally.bytes += fetched.size if fetched else 0
                 keys = [receipt.key for receipt in outcome.receipts]

@@ -38,7 +38,9 @@ def write(store: Store, records: Sequence[Mapping[str, object]], record_id: str,
     key = f"{prefix}_lineage/{now:%Y/%m/%d}/{record_id}.jsonl"
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in records)
     body = Body.of(text.encode())
-    store.put_new(key, body, CONTENT_TYPE, {"archiver-kind": "lineage", "sha256": body.sha256, "v": str(RECORD_VERSION)})
+    store.put_new(
+        key, body, CONTENT_TYPE, {"archiver-kind": "lineage", "sha256": body.sha256, "v": str(RECORD_VERSION)}
+    )
     return key
 
 

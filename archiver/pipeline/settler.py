@@ -1,7 +1,7 @@
 """Turning outcomes into settlements: the lineage record first, then one transaction for the whole batch.
 
-One thread does it for all copiers. A batch closes at 500 images, after a second, or as soon as nobody is copying: a lone
-image waits for nobody. What a failure means is asked of `core.policy`; this file only gathers and writes.
+One thread does it for all copiers. A batch closes at 500 images, after a second, or as soon as nobody is copying: a
+lone image waits for nobody. What a failure means is asked of `core.policy`; this file only gathers and writes.
 """
 
 import threading
@@ -33,17 +33,20 @@ class Settler:
     luck: Callable[[], float]
     new_id: Callable[[], str]
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Settlement]:
-        """Write the lineage records of a batch, then the batch. Returns what was settled, for reports of this run."""
+    def settle(self, outcomes: Sequence[Outcome]) -> list[tuple[Settlement, bool]]:
+        """Write the lineage records of a batch, then the batch. Returns what was decided on each outcome, and whether
+        its image is stored now."""
         now = self.now()
         keys, errors = self._record(outcomes, now)
         settlements = [self._decide(outcome, keys, errors, now) for outcome in outcomes]
-        for generation_id in self.catalogue.images.settle(settlements, now):
+        settled = self.catalogue.images.settle(settlements, now)
+        for generation_id in settled.generations:
             self.inbox.discard(generation_id)
-        for item in settlements:
-            if is_safe(item) and item.ticket.spooled is not None:
+        results = [(item, item.ticket.image_id in settled.images) for item in settlements]
+        for item, is_stored in results:
+            if is_stored and item.ticket.spooled is not None:
                 self.spool.discard(item.ticket.spooled)
-        return settlements
+        return results
 
     def _record(
         self, outcomes: Sequence[Outcome], now: datetime
@@ -58,9 +61,7 @@ class Settler:
                 info = outcome.fetched.info
                 said |= {"content_type": info.content_type, "width": info.width, "height": info.height}
             for receipt in outcome.receipts:
-                copy = {
-                    name: getattr(receipt, name) for name in ("store", "key", "sha256", "size", "etag", "proof")
-                }
+                copy = {name: getattr(receipt, name) for name in ("store", "key", "sha256", "size", "etag", "proof")}
                 lines.setdefault(receipt.store, []).append((image_id, lineage.record(said, copy, as_text(now))))
             if not outcome.ticket.wants:
                 for old in self.catalogue.images.unrecorded(image_id):
@@ -98,7 +99,6 @@ class Settler:
                     word,
                     now=now,
                     deadline=ticket.deadline,
-                    give_up=ticket.give_up_at,
                     attempts=ticket.attempts + 1,
                     luck=self.luck(),
                     retry_after=retry_after,
@@ -119,11 +119,6 @@ class Settler:
             error="; ".join(f"{store}: {text}" if store else text for _, text, store, _ in words) or None,
             refused=any(failure.word == "gone" for failure in at_source),
         )
-
-
-def is_safe(item: Settlement) -> bool:
-    """Whether a settlement made its image `stored`: nothing failed."""
-    return item.error is None
 
 
 @dataclass(slots=True)

@@ -177,11 +177,12 @@ class Spool:
         """Every copy is confirmed: the bytes are no longer needed here."""
         self.path(name).unlink(missing_ok=True)
 
-    def sweep(self, needed: set[str], started: datetime) -> int:
-        """Remove files that no unfinished image names and that are older than `started`. Returns their number."""
+    def sweep(self, needed: set[str], before: datetime) -> int:
+        """Remove files that no unfinished image names and that were last written before `before`. Returns their
+        number."""
         swept = 0
         for path in self._folder.iterdir():
-            if path.name not in needed and datetime.fromtimestamp(path.stat().st_mtime, UTC) < started:
+            if path.name not in needed and datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept

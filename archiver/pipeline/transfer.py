@@ -1,8 +1,8 @@
 """Copy one image: fetch, verify, put, confirm. The seam for scale-out.
 
-It knows no catalogue: a ticket goes in, an outcome comes out, and an error of the outside is a value in it. It makes one
-attempt and never waits to try again: the catalogue reschedules. When a store does not confirm, the bytes are rescued to
-the spool, so that the source's expiry no longer matters.
+It knows no catalogue: a ticket goes in, an outcome comes out, and an error of the outside is a value in it. It makes
+one attempt and never waits to try again: the catalogue reschedules. When a store does not confirm, the bytes are
+rescued to the spool, so that the source's expiry no longer matters.
 """
 
 from collections.abc import Callable, Mapping
