@@ -118,6 +118,7 @@ class Reception:
         if self.inbox.has(generation_id):
             self.ingest(provider, generation_id, owner)
         else:
+            self.inbox.set_aside(generation_id)
             self.catalogue.generations.doubt(
                 generation_id, owner, "the process that asked ended before an answer was on disk", self.now()
             )

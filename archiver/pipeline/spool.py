@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.core.errors import Transient
+from archiver.core.errors import AdapterError, Ambiguous, Transient
 from archiver.core.model import Answer
 from archiver.core.ports import Body
 
@@ -29,11 +29,11 @@ def _flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(path: Path, word: type[AdapterError] = Transient) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Transient(f"cannot write {path}: {error.strerror}") from error
+        raise word(f"cannot write {path}: {error.strerror}") from error
 
 
 def _create(path: Path) -> BinaryIO:
@@ -55,15 +55,15 @@ class AnswerFile:
         self.write(json.dumps(head).encode() + b"\n")
 
     def write(self, piece: bytes) -> None:
-        """Append bytes of the body."""
-        with _disk(self._part):
+        """Append bytes of the body. A full disk is Ambiguous here: the provider has answered, and may have charged."""
+        with _disk(self._part, Ambiguous):
             self._file.write(piece)
             # What has arrived survives the death of this process at any moment from here on.
             self._file.flush()
 
     def finish(self) -> None:
         """The answer is whole: make it durable under its final name."""
-        with _disk(self._final):
+        with _disk(self._final, Ambiguous):
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.rename(self._final)
@@ -113,8 +113,10 @@ class Inbox:
     def set_aside(self, generation_id: str) -> None:
         """Keep an answer that nobody could read, for a person to look at."""
         for path in (self._path(generation_id), self._folder / f"{generation_id}.part"):
-            if path.exists():
+            if path.exists() and path.stat().st_size:
                 path.rename(path.with_suffix(".odd"))
+            else:
+                path.unlink(missing_ok=True)
 
     def discard(self, generation_id: str) -> None:
         """Everything in the answer is safe elsewhere."""

@@ -7,7 +7,7 @@ else. It does no work of its own: what it builds is handed to the daemon or to a
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ __all__ = [
     "set_up_logging",
 ]
 
-FOLDERS = ("owners", "inbox", "spool", "providers", "parts")
+FOLDERS = ("owners", "inbox", "spool", "parts", "providers", "stores")
 
 
 def open_catalogue(config: Config, *, create: bool = False) -> Catalogue:
@@ -150,6 +150,7 @@ def open_house(config: Config) -> Iterator[House]:
                 sandboxes.append(provider)
                 stack.callback(provider.close)
                 provider.serve()
+        outside = replace(outside, state_dir=data_dir / "stores")
         stores: dict[str, Store] = {name: connect(config, "stores", name, outside) for name in config.stores}
         limits = FetchLimits(max_bytes=config.fetch.max_bytes)
         inbox, spool = Inbox(data_dir / "inbox"), Spool(data_dir / "spool")

@@ -21,6 +21,7 @@ from archiver.pipeline.backfill.lines import Broken, Line
 
 BATCH = 500
 _MILLISECONDS_FROM = 1e11
+_SENSIBLE_YEARS = range(1970, 2200)
 
 
 @dataclass(slots=True)
@@ -33,20 +34,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfill:
-    """Where entries go. `zone` is for times that name none."""
+    """Where entries go. `zone` is for times that name none; without a catalogue lines are only judged."""
 
-    catalogue: Catalogue
+    catalogue: Catalogue | None
     stores: tuple[str, ...]
     zone: ZoneInfo
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 
-    def take_in(self, name: str, text: TextIO, *, dry_run: bool = False) -> Report:
-        """Take in one source. With `dry_run` every line is read and judged, and nothing is written."""
+    def take_in(self, name: str, text: TextIO) -> Report:
+        """Take in one source. Without a catalogue every line is read and judged, and nothing is written."""
         report = Report()
         entries = self._entries(name, text, report)
         while batch := list(islice(entries, BATCH)):
-            if dry_run:
+            if self.catalogue is None:
                 report.counts["readable"] += len(batch)
             else:
                 report.counts.update(self.catalogue.images.adopt(batch, self.now()))
@@ -95,21 +96,24 @@ class Backfill:
         return draft, arrival
 
     def _time(self, value: Json, column: str) -> datetime | None:
-        """ISO 8601 text, or epoch seconds or milliseconds."""
+        """ISO 8601 text, or epoch seconds or milliseconds. Raises ValueError, also for a year that nobody means."""
         if value is None or value == "":
             return None
         try:
-            number = float(value) if isinstance(value, int | float | str) else float("nan")
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(str(value).strip())
-            except ValueError as error:
-                raise ValueError(f"{column} {str(value)[:40]!r} is no time; write 2026-11-20T09:00:00+08:00") from error
-            return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
+            moment = self._moment(value)
+        except (ValueError, OverflowError, OSError, TypeError) as error:
+            raise ValueError(f"{column} {str(value)[:40]!r} is no time; write 2026-11-20T09:00:00+08:00") from error
+        if moment.year not in _SENSIBLE_YEARS:  # and adding a lifetime to the year 9999 is an error of arithmetic
+            raise ValueError(f"{column} {str(value)[:40]!r} is in the year {moment.year}")
+        return moment
+
+    def _moment(self, value: Json) -> datetime:
         try:
-            return datetime.fromtimestamp(number / 1000 if number > _MILLISECONDS_FROM else number, UTC)
-        except (ValueError, OverflowError, OSError) as error:
-            raise ValueError(f"{column} {str(value)[:40]!r} is no time") from error
+            number = float(value)  # type: ignore[arg-type] # the other kinds raise TypeError, as they should
+        except ValueError:
+            moment = datetime.fromisoformat(str(value).strip())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
+        return datetime.fromtimestamp(number / 1000 if number > _MILLISECONDS_FROM else number, UTC)
 
 
 def read(name: str, text: TextIO) -> Iterator[Line | Broken]:

@@ -1,10 +1,12 @@
 """CSV with a header line: quoted fields may hold commas, quotes and newlines.
 
-A line with too many or too few fields is broken; empty lines are passed over.
+A line with too many or too few fields is broken; empty lines are passed over. A quote that is never closed would swallow
+the rest of the file, so reading goes on behind the line that opened it.
 """
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from archiver.pipeline.backfill.lines import Broken, Line
 
@@ -15,23 +17,40 @@ LONGEST_FIELD = 16 * 1024 * 1024
 def read(text: Iterable[str]) -> Iterator[Line | Broken]:
     """The lines of a CSV file. The first line names the columns; `url` must be among them."""
     csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader((line.replace("\0", "\ufffd") for line in text), strict=False)
-    header = [name.strip().lstrip("\ufeff").lower() for name in next(reader, [])]
+    rows = _rows(line.replace("\0", "\ufffd") for line in text)
+    _, first = next(rows, (1, []))
+    header = [] if isinstance(first, str) else [name.strip().lstrip("\ufeff").strip('"').lower() for name in first]
     if "url" not in header:
         yield Broken(number=1, reason="the first line of a CSV file must name the columns, and `url` among them")
         return
-    while True:
-        number = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Broken(number=number, reason=str(error))
-            continue
-        if not fields:
-            continue
-        if len(fields) != len(header):
+    for number, fields in rows:
+        if isinstance(fields, str):
+            yield Broken(number=number, reason=fields)
+        elif fields and len(fields) != len(header):
             yield Broken(number=number, reason=f"{len(fields)} fields instead of {len(header)}")
-            continue
-        yield Line(number=number, values={name: value for name, value in zip(header, fields, strict=True) if value})
+        elif fields:
+            yield Line(number=number, values={name: value for name, value in zip(header, fields, strict=True) if value})
+
+
+def _rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """The number of each row's first line, and its fields, or what is wrong with it."""
+    number = 1
+    while True:
+        taken: list[str] = []
+
+        def feed(lines: Iterator[str] = lines, taken: list[str] = taken) -> Iterator[str]:
+            for line in lines:
+                taken.append(line)
+                yield line
+
+        try:
+            for fields in csv.reader(feed(), strict=True):
+                yield number, fields
+                number += len(taken)
+                taken.clear()
+        except csv.Error as error:
+            yield number, f"no CSV: {error}"
+            lines = chain(taken[1:], lines)
+            number += 1
+        else:
+            return
