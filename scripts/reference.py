@@ -1,7 +1,7 @@
 """Write docs/reference.md: everything about archiver that its own code can say.
 
-Commands with their help, the state machines, the tables and public views of the catalogue. A test compares the file with
-what this script writes: run `.venv/bin/python scripts/reference.py` after changing any of them.
+Commands with their help, the state machines, the tables and public views of the catalogue. A test
+compares the file with what this script writes: run `.venv/bin/python scripts/reference.py` after changing any of them.
 """
 
 import sys
@@ -29,7 +29,8 @@ def text() -> str:
     context = click.Context(cli, info_name="archiver")
     for name in COMMANDS:
         command = cli.get_command(context, name)
-        assert command is not None
+        if command is None:
+            raise KeyError(name)
         parts += [f"### archiver {name}", _help(command, f"archiver {name}")]
         if isinstance(command, click.Group):
             for inner, member in command.commands.items():

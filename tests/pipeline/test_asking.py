@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from archiver.core.errors import Unusable
 from archiver.pipeline.spool import AnswerFile
 from tests.doubles.provider import ImagesProvider, Mishap
@@ -15,16 +16,18 @@ from tests.pipeline.workshop import Clock, open_workshop
 
 def test_a_throttled_request_is_asked_again_after_its_pause(tmp_path: Path) -> None:
     """429 is free: the row goes back to planned, waits, and is asked again; one charge."""
-    with ImagesProvider([Mishap(status=429, headers={"Retry-After": "20"})]) as double:
-        with open_workshop(tmp_path / "d", double=double) as shop:
-            (fox,) = shop.plan("double", "a fox")
-            assert shop.ask("double") == 1
-            assert shop.generation(fox)["state"] == "planned"
-            assert shop.ask("double") == 0
-            shop.clock.advance(seconds=30)
-            assert shop.ask("double") == 1
-            assert shop.generation(fox)["state"] == "completed"
-            assert len(double.charges) == 1
+    with (
+        ImagesProvider([Mishap(status=429, headers={"Retry-After": "20"})]) as double,
+        open_workshop(tmp_path / "d", double=double) as shop,
+    ):
+        (fox,) = shop.plan("double", "a fox")
+        assert shop.ask("double") == 1
+        assert shop.generation(fox)["state"] == "planned"
+        assert shop.ask("double") == 0
+        shop.clock.advance(seconds=30)
+        assert shop.ask("double") == 1
+        assert shop.generation(fox)["state"] == "completed"
+        assert len(double.charges) == 1
 
 
 def test_a_provider_that_stays_throttled_is_given_up(tmp_path: Path) -> None:
@@ -39,9 +42,7 @@ def test_a_provider_that_stays_throttled_is_given_up(tmp_path: Path) -> None:
         assert double.charges == []
 
 
-def test_a_full_disk_while_the_answer_arrives_never_pays_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_the_answer_arrives_never_pays_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider has charged; the answer cannot be kept: unknown, and not asked again."""
 
     class Full:
@@ -92,17 +93,19 @@ def test_no_place_for_the_answer_means_nothing_is_spent(tmp_path: Path, monkeypa
 def test_inline_bytes_that_are_no_image_are_kept_all_the_same(tmp_path: Path) -> None:
     """Paid bytes are never dropped for being odd: they are archived as .bin, with a verdict."""
     body = b'{"data": [{"b64_json": "bm90IGFuIGltYWdlLCBidXQgcGFpZCBmb3I="}]}'
-    with ImagesProvider([Mishap(body=body, headers={"Content-Type": "application/json"})]) as double:
-        with open_workshop(tmp_path / "d", double=double, response_format="b64_json") as shop:
-            shop.plan("double", "a fox")
-            shop.ask("double")
-            shop.copy()
-            (image,) = shop.images()
-            assert image["state"] == "stored"
-            assert image["verdict"] != "ok"
-            (row,) = shop.catalogue.reports.lineage("fox")
-            assert (tmp_path / "d/near" / row["key"]).read_bytes() == b"not an image, but paid for"
-            assert row["key"].endswith(".bin")
+    with (
+        ImagesProvider([Mishap(body=body, headers={"Content-Type": "application/json"})]) as double,
+        open_workshop(tmp_path / "d", double=double, response_format="b64_json") as shop,
+    ):
+        shop.plan("double", "a fox")
+        shop.ask("double")
+        shop.copy()
+        (image,) = shop.images()
+        assert image["state"] == "stored"
+        assert image["verdict"] != "ok"
+        (row,) = shop.catalogue.reports.lineage("fox")
+        assert (tmp_path / "d/near" / row["key"]).read_bytes() == b"not an image, but paid for"
+        assert row["key"].endswith(".bin")
 
 
 def test_accepted_work_is_polled_until_it_is_done(tmp_path: Path) -> None:

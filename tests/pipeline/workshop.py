@@ -137,9 +137,7 @@ def open_workshop(
         owner = stack.enter_context(Owner(folder / "owners", _new_id()))
         engine = CurlEngine(Network(), AddressGuard(["127.0.0.1/32"]), temp_dir=folder / "parts")
         stack.callback(engine.close)
-        outside = Outside(
-            secret=secret, now=clock, network=Network(), engine=engine, state_dir=folder / "providers"
-        )
+        outside = Outside(secret=secret, now=clock, network=Network(), engine=engine, state_dir=folder / "providers")
         stores: dict[str, Store] = {
             "near": local.connect("near", local.Settings(url=f"file://{near or folder / 'near'}"), outside)
         }

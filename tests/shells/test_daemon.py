@@ -5,9 +5,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from tests.doubles.provider import ImagesProvider
 from tests.world import World, file_section
 
@@ -59,7 +61,7 @@ def test_two_ticks_with_a_stop_between_are_neither_run_twice_nor_missed(world: W
         asked = world.sql("select scheduled_for, prompt from generations")
         assert len(provider.charges) == len(asked) == len({tuple(row.values()) for row in asked}) == 2 * ticks
         times = [_time(row["scheduled_for"]) for row in world.sql("select scheduled_for from ticks order by 1")]
-        gaps = {(later - earlier) % timedelta(seconds=3) for earlier, later in zip(times, times[1:], strict=False)}
+        gaps = {(later - earlier) % timedelta(seconds=3) for earlier, later in pairwise(times)}
         assert gaps == {timedelta(0)}, f"the phase was lost: {times}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider
 from tests.doubles.servers import rclone_s3
@@ -26,7 +27,8 @@ Home = tuple[str, Read, Callable[[World], None]]
 
 def _jobs(stores: str = '["main"]') -> str:
     prompts = json.dumps(PROMPTS, ensure_ascii=False)
-    return f'\n[[jobs]]\nname = "cats"\nschedule = "every 1h"\nprovider = "double"\nstores = {stores}\nprompts = {prompts}\n'
+    head = '\n[[jobs]]\nname = "cats"\nschedule = "every 1h"\nprovider = "double"\n'
+    return f"{head}stores = {stores}\nprompts = {prompts}\n"
 
 
 @pytest.fixture(params=["file", "s3", "oss"])
@@ -123,7 +125,7 @@ def test_base64_answers_are_archived_too(tmp_path: Path) -> None:
 
 
 def test_no_trace_of_a_signature_remains(tmp_path: Path) -> None:
-    """After the images are stored, no file of the data folder and no output holds a signed query or the provider's key."""
+    """After the images are stored, no file of ours and no output holds a signed query or the provider's key."""
     with ImagesProvider() as provider:
         world = World(tmp_path / "user")
         world.configure(file_section("main", tmp_path / "archive") + _jobs(), provider=provider)
