@@ -18,6 +18,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from archiver.core.errors import AdapterError, Ambiguous, ConfigurationError, Permanent, Throttled
 from archiver.core.model import Answer, Ask, Completed, Promise
 from archiver.core.ports import AnswerSink, Outside
+from archiver.core.pricing import micro_usd
 from archiver.providers import answers
 from archiver.providers.post import Reply, is_loopback, post
 from archiver.settings import Duration, Reference, Section
@@ -85,7 +86,7 @@ class Images:
         self.name = name
         self.model = settings.model
         self.concurrency = settings.concurrency
-        price = None if settings.price_usd is None else round(settings.price_usd * 1_000_000)
+        price = None if settings.price_usd is None else micro_usd(settings.price_usd)
         self.promise = Promise(lifetime=settings.lifetime, price_micro=price)
         self._settings = settings
         self._outside = outside

@@ -20,6 +20,7 @@ from pydantic import Field
 from archiver.core.errors import Permanent, Transient, Unusable
 from archiver.core.model import Accepted, Answer, Ask, Completed, Promise
 from archiver.core.ports import AnswerSink, Outside
+from archiver.core.pricing import micro_usd
 from archiver.providers import answers
 from archiver.providers.sandbox_server import Picture, SandboxServer
 from archiver.settings import Duration, Section
@@ -78,7 +79,7 @@ class Sandbox:
         self.name = name
         self.model = settings.model
         self.concurrency = settings.concurrency
-        price = None if settings.price_usd is None else round(settings.price_usd * 1_000_000)
+        price = None if settings.price_usd is None else micro_usd(settings.price_usd)
         self.promise = Promise(lifetime=settings.lifetime, price_micro=price)
         self._settings = settings
         self._now = outside.now
