@@ -117,6 +117,15 @@ def choose_stores(config: Config, named: Sequence[str]) -> tuple[str, ...]:
     raise UsageError(f"say which store is meant, with --store; known are: {', '.join(known) or 'none'}")
 
 
+def _serving(providers: Mapping[str, Provider], stack: ExitStack) -> list[Any]:
+    """Start the providers that serve their images themselves (the sandbox); `stack` closes them."""
+    found: list[Any] = [provider for provider in providers.values() if hasattr(provider, "serve")]
+    for provider in found:
+        stack.callback(provider.close)
+        provider.serve()
+    return found
+
+
 @contextmanager
 def open_house(config: Config) -> Iterator[House]:
     """Build the pipeline, take over from processes that are gone, and close everything at the end."""
@@ -142,14 +151,10 @@ def open_house(config: Config) -> Iterator[House]:
             engine=engine,
             state_dir=data_dir / "providers",
         )
-        providers: dict[str, Provider] = {}
-        for name in config.providers:
-            provider: Any = connect(config, "providers", name, outside)
-            providers[name] = provider
-            if hasattr(provider, "serve"):  # the sandbox: a source inside archiver
-                sandboxes.append(provider)
-                stack.callback(provider.close)
-                provider.serve()
+        providers: dict[str, Provider] = {
+            name: connect(config, "providers", name, outside) for name in config.providers
+        }
+        sandboxes += _serving(providers, stack)
         outside = replace(outside, state_dir=data_dir / "stores")
         stores: dict[str, Store] = {name: connect(config, "stores", name, outside) for name in config.stores}
         limits = FetchLimits(max_bytes=config.fetch.max_bytes)
