@@ -50,7 +50,9 @@ class Catalogue:
         if create:
             database.create_file()
         elif not path.exists():
-            raise Unusable(f"there is no catalogue at {path} yet; `archiver run --once` or `archiver generate` makes it")
+            raise Unusable(
+                f"there is no catalogue at {path} yet; `archiver run --once` or `archiver generate` makes it"
+            )
         try:
             database.migrate()
         except BaseException:

@@ -4,6 +4,7 @@ SQLite is opened through pysqlite3, whose wheel carries a version without the WA
 can be had, the journal is TRUNCATE. One connection per thread and process. No statement of archiver's own is here.
 """
 
+import fcntl
 import os
 import stat
 import threading
@@ -33,7 +34,7 @@ APPLICATION_ID = 0x41524348  # "ARCH"
 
 def as_text(moment: datetime) -> str:
     """A time as the catalogue keeps it: fixed-width UTC text with milliseconds, `2026-11-20T09:15:00.000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def as_time(text: str) -> datetime:
@@ -52,7 +53,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._all: list[Connection] = []
+        self._all: list[tuple[int, Connection]] = []
         self._lock = threading.Lock()
         self._wal = has_wal_fix(sqlite.sqlite_version_info)
 
@@ -71,11 +72,11 @@ class Database:
             held = (os.getpid(), self._open())
             self._local.held = held
             with self._lock:
-                self._all.append(held[1])
+                self._all.append(held)
         return held[1]
 
     def _open(self) -> Connection:
-        try:
+        with self._fit_to_be("used"), self._alone():
             connection = sqlite.connect(
                 f"{self.path.absolute().as_uri()}?mode=rw",
                 uri=True,
@@ -83,38 +84,71 @@ class Database:
                 timeout=30.0,
                 check_same_thread=False,  # only so that close() may close them all
             )
-            connection.row_factory = Row
-            for pragma in (
-                f"journal_mode={'wal' if self._wal else 'truncate'}",
-                "synchronous=full",
-                "fullfsync=on",
-                "foreign_keys=on",
-                "secure_delete=on",
-                "cell_size_check=on",
-                "journal_size_limit=67108864",
-            ):
-                connection.execute(f"pragma {pragma}")
-        except sqlite.Error as error:
-            raise Unusable(f"the catalogue {self.path} cannot be used: {error}") from error
+            try:
+                self._set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
         return connection
+
+    def _set_up(self, connection: Connection) -> None:
+        connection.row_factory = Row
+        # Before the journal mode, which would change a foreign file. The tables before the mark: both are committed at
+        # once, so that whoever sees the tables of a process that migrates right now sees the mark too.
+        has_tables = connection.execute("select 1 from sqlite_master limit 1").fetchone() is not None
+        mark = connection.execute("pragma application_id").fetchone()[0]
+        if mark not in (0, APPLICATION_ID) or (mark == 0 and has_tables):
+            raise Unusable(f"{self.path} is a database, but no catalogue of archiver's")
+        wanted = "wal" if self._wal else "truncate"
+        if (mode := connection.execute(f"pragma journal_mode={wanted}").fetchone()[0]) != wanted:
+            # SQLite says so without an error; what is left would lose commits in a power cut.
+            raise Unusable(f"the catalogue {self.path} cannot keep a {wanted} journal, only {mode}: use a local disk")
+        for pragma in (
+            "synchronous=full",
+            "fullfsync=on",
+            "foreign_keys=on",
+            "secure_delete=on",
+            "cell_size_check=on",
+            "journal_size_limit=67108864",
+        ):
+            connection.execute(f"pragma {pragma}")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold a lock on the folder: changing the journal of a new file fails at once where others have it open, and
+        SQLite does not wait for them."""
+        try:
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unusable(f"cannot open the folder {self.path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _fit_to_be(self, verb: str) -> Iterator[None]:
+        """Locked, full, damaged and unreadable are `Unusable`; what a guard refused, and our own mistakes, are not."""
+        try:
+            yield
+        except sqlite.DatabaseError as error:
+            if type(error) not in (sqlite.DatabaseError, sqlite.OperationalError):
+                raise
+            raise Unusable(f"the catalogue {self.path} cannot be {verb}: {error}") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One write transaction: BEGIN IMMEDIATE, so that a busy database is waited for and not refused at once."""
         connection = self.connection
-        try:
+        with self._fit_to_be("written"):
             connection.execute("begin immediate")
-        except sqlite.OperationalError as error:
-            raise Unusable(f"the catalogue {self.path} cannot be written: {error}") from error
-        try:
-            yield connection
-            connection.execute("commit")
-        except sqlite.OperationalError as error:
-            self._rollback(connection)
-            raise Unusable(f"the catalogue {self.path} cannot be written: {error}") from error
-        except BaseException:
-            self._rollback(connection)
-            raise
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                self._rollback(connection)
+                raise
 
     @staticmethod
     def _rollback(connection: Connection) -> None:
@@ -123,25 +157,23 @@ class Database:
 
     def rows(self, statement: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a read."""
-        try:
+        with self._fit_to_be("read"):
             return list(self.connection.execute(statement, parameters))
-        except sqlite.DatabaseError as error:
-            raise Unusable(f"the catalogue {self.path} cannot be read: {error}") from error
 
     def migrate(self) -> None:
-        """Bring the schema up to date; refuse a foreign file and a catalogue of a newer archiver.
+        """Bring the schema up to date; refuse a catalogue of a newer archiver.
 
         Two processes may try at once: the whole is one transaction.
         """
+        with self._fit_to_be("read"):
+            self._migrate()
+
+    def _migrate(self) -> None:
         from sqlite_utils import Database as Tables  # late: a second process rarely has anything to migrate
 
         from archiver.catalogue.migrations import migrations
 
-        connection = self.connection
-        found = self.rows("pragma application_id")[0][0]
-        if found not in (0, APPLICATION_ID) or (found == 0 and self.rows("select 1 from sqlite_master limit 1")):
-            raise Unusable(f"{self.path} is a database, but no catalogue of archiver's")
-        tables: Any = Tables(connection)
+        tables: Any = Tables(self.connection)
         names = {migration.name for migration in migrations.pending(tables)}
         applied = {migration.name for migration in migrations.applied(tables)}
         known = {migration.name for migration in migrations.pending(Tables(memory=True))}
@@ -167,10 +199,11 @@ class Database:
             self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close every thread's connection, but none that this process inherited by a fork."""
         with self._lock:
-            for connection in self._all:
-                connection.close()
+            for process, connection in self._all:
+                if process == os.getpid():
+                    connection.close()
             self._all.clear()
         self._local = threading.local()
 

@@ -40,7 +40,8 @@ class Generations:
         return as_time(row["last"]) if row["last"] else None
 
     def plan(self, job: str, scheduled_for: datetime, drafts: Sequence[Draft], now: datetime) -> bool:
-        """Claim a tick and plan its generations. False when the tick was claimed before, by anybody: nothing changes."""
+        """Claim a tick and plan its generations. False when the tick was claimed before, by anybody: nothing
+        changes."""
         with self._database.write() as db:
             tick = {"job": job, "due": as_text(scheduled_for), "now": as_text(now)}
             claimed = db.execute(
@@ -111,6 +112,18 @@ class Generations:
         """It was sent, and no answer came that we can read: it may have been charged. Never repeated by itself."""
         return self._move("doubt", generation_id, owner, now, error=error)
 
+    def cancel(self, ids: Sequence[str], now: datetime) -> int:
+        """Withdraw generations that nobody has asked for yet. Returns how many there were."""
+        with self._database.write() as db:
+            rows = db.execute(
+                "update generations set state = 'cancelled' where state = 'planned'"
+                " and id in (select value from json_each(?)) returning id",
+                (json.dumps(list(ids)),),
+            ).fetchall()
+            for row in rows:
+                note(db, now, "cancelled", generation_id=row["id"])
+        return len(rows)
+
     def accept(self, generation_id: str, owner: str, handle: str, first_poll: datetime, now: datetime) -> bool:
         """The provider took the work; `handle` asks for it."""
         return self._move("accept", generation_id, owner, now, handle=handle, not_before=first_poll)
@@ -125,7 +138,8 @@ class Generations:
         request_id: str | None = None,
         cost_micro: int | None = None,
     ) -> bool:
-        """Record all images of an answer at once. False when it was recorded before: ingesting again changes nothing."""
+        """Record all images of an answer at once. False when it was recorded before: ingesting again changes
+        nothing."""
         with self._database.write() as db:
             row = db.execute(
                 f"""

@@ -13,6 +13,7 @@ from archiver.catalogue.rows import (
     Arrival,
     Draft,
     Hopeless,
+    Settled,
     Settlement,
     evidence_json,
     insert_arrival,
@@ -56,23 +57,23 @@ class Images:
         """Claim up to `limit` images, nearest deadline first.
 
         What is already past its deadline is tried after everything that can still make it. With `tried_before`,
-        images not tried since then are due whatever their not-before time (a person asked); `generations` restricts the claim to those ids.
+        images not tried since then are due whatever their not-before time (a person asked); `generations` restricts the
+        claim to those ids.
         """
         parameters: dict[str, str | int | None] = {
             "owner": owner,
             "until": as_text(now + lease),
             "now": as_text(now),
             "tried_before": as_text(tried_before) if tried_before else None,
-            "limit": limit,
             "generations": None if generations is None else json.dumps(list(generations)),
         }
         join = "" if generations is None else _ONLY
         with self._database.write() as db:
-            rows = db.execute(_CLAIM.format(join=join, alive="images.deadline >= :now"), parameters).fetchall()
-            if len(rows) < limit:
+            rows: list[Row] = []
+            for alive in ("images.deadline >= :now", "images.deadline < :now"):
                 parameters["limit"] = limit - len(rows)
-                late = _CLAIM.format(join=join, alive="images.deadline < :now")
-                rows += db.execute(late, parameters).fetchall()
+                found = db.execute(_CLAIM.format(join=join, alive=alive), parameters).fetchall()
+                rows += sorted(found, key=lambda row: row["deadline"])  # RETURNING promises no order
             return [_ticket(db, row) for row in rows]
 
     def release(self, ticket: Ticket) -> bool:
@@ -86,14 +87,21 @@ class Images:
                 ).rowcount
             )
 
-    def settle(self, settlements: Sequence[Settlement], now: datetime) -> list[str]:
-        """Record the results of a batch of transfers; each under its claim, a stale one changes nothing.
-
-        Returns the generations of which every image is now stored: their answer files have done their duty.
-        """
+    def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
+        """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
         with self._database.write() as db:
-            touched = {generation for item in settlements if (generation := write_settlement(db, item, now)) is not None}
-            return [generation for generation in sorted(touched) if is_all_stored(db, generation)]
+            stored = {
+                item.ticket.image_id: generation
+                for item in settlements
+                if (generation := write_settlement(db, item, now)) is not None
+            }
+            whole = tuple(generation for generation in sorted(set(stored.values())) if is_all_stored(db, generation))
+        return Settled(images=frozenset(stored), generations=whole)
+
+    def is_whole(self, generation_id: str) -> bool:
+        """Whether a generation has images and all of them are stored: its answer file has done its duty."""
+        statement = "select min(state = 'stored') as whole from images where generation_id = ?"
+        return bool(self._database.rows(statement, (generation_id,))[0]["whole"])
 
     def lineage_rows(self, image_ids: Sequence[str]) -> dict[str, dict[str, object]]:
         """What a lineage record says of an image besides its copy: the columns of the view that do not name a store."""
@@ -190,7 +198,9 @@ class Images:
 
 def _ticket(db: Connection, row: Row) -> Ticket:
     wants = db.execute("select store, key from copies where image_id = ? and state = 'wanted'", (row["id"],)).fetchall()
-    asked = db.execute("select origin, job, created_at from generations where id = ?", (row["generation_id"],)).fetchone()
+    asked = db.execute(
+        "select origin, job, created_at from generations where id = ?", (row["generation_id"],)
+    ).fetchone()
     return Ticket(
         image_id=row["id"],
         claim=row["claim"],
@@ -198,7 +208,6 @@ def _ticket(db: Connection, row: Row) -> Ticket:
         job=asked["job"] or asked["origin"],
         created_at=as_time(asked["created_at"]),
         deadline=as_time(row["deadline"]),
-        give_up_at=as_time(row["give_up_at"]),
         attempts=row["attempts"],
         wants=tuple(Want(store=want["store"], key=want["key"]) for want in wants),
         url=TemporaryURL(row["source_url"]) if row["source_url"] else None,
@@ -223,7 +232,8 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
         return "known"
     db.execute(
         """
-        update images set state = 'pending', source_url = ?, source = ?, deadline = ?, deadline_from = ?, give_up_at = ?,
+        update images
+        set state = 'pending', source_url = ?, source = ?, deadline = ?, deadline_from = ?, give_up_at = ?,
             evidence = ?, not_before = null, refused_at = null, refused_before_at = null where id = ?
         """,
         (

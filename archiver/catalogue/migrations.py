@@ -21,13 +21,16 @@ def m001_first(db: Any) -> None:
 def _refuse(table: str, name: str, states: tuple[str, ...], births: tuple[str, ...]) -> tuple[str, str]:
     quoted = ", ".join(f"'{pair}'" for pair in states)
     born = ", ".join(f"'{state}'" for state in births)
-    return (
-        f"create trigger {name}_moves before update of state on {table} when new.state <> old.state"
-        f" and old.state || '>' || new.state not in ({quoted})"
-        f" begin select raise(abort, 'the state machine of {table} has no such transition'); end",
-        f"create trigger {name}_births before insert on {table} when new.state not in ({born})"
-        f" begin select raise(abort, 'a row of {table} cannot be born in this state'); end",
-    )
+    moves = f"""
+    create trigger {name}_moves before update of state on {table}
+        when new.state <> old.state and old.state || '>' || new.state not in ({quoted})
+    begin select raise(abort, 'the state machine of {table} has no such transition'); end
+    """
+    birth = f"""
+    create trigger {name}_births before insert on {table} when new.state not in ({born})
+    begin select raise(abort, 'a row of {table} cannot be born in this state'); end
+    """
+    return moves, birth
 
 
 _FIRST = (
@@ -79,7 +82,10 @@ _FIRST = (
         foreign key (job, scheduled_for) references ticks (job, scheduled_for)
     ) strict
     """,
-    "create index generations_open on generations (state, provider) where state in ('planned', 'submitted', 'accepted')",
+    """
+    create index generations_open on generations (state, provider)
+    where state in ('planned', 'submitted', 'accepted')
+    """,
     """
     create table images (
         seq integer primary key,

@@ -21,10 +21,27 @@ class Owner:
         self._folder = folder
         self._path = folder / owner_id
         try:
-            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = self._lock()
         except OSError as error:
             raise Unusable(f"cannot lock {self._path}: {error.strerror}") from error
+
+    def _lock(self) -> int:
+        while True:
+            file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Between the two calls another process may have taken the unlocked file for one of the dead, and removed
+            # it.
+            try:
+                if self._path.stat().st_ino == os.fstat(file).st_ino:
+                    return file
+            except FileNotFoundError:
+                pass
+            os.close(file)
+
+    def bury(self) -> None:
+        """Remove the files of owners that are gone."""
+        for path in self._folder.iterdir():
+            self.is_alive(path.name)
 
     def is_alive(self, other: str) -> bool:
         """Whether the process that called itself `other` still lives. Its file is removed when it does not."""

@@ -12,12 +12,14 @@ from typing import Any
 from archiver.catalogue.database import Database, as_text
 
 _IMAGE = """
-    select i.id as image_id, i.generation_id, i.state, g.prompt, g.job, g.provider, g.model, i.deadline, i.deadline_from,
-        i.attempts, i.not_before, i.sha256, i.size, i.content_type, i.width, i.height, i.verdict, i.source, i.error,
-        i.created_at, i.fetched_at, i.archived_at
+    select i.id as image_id, i.generation_id, i.state, g.prompt, g.job, g.provider, g.model,
+        i.deadline, i.deadline_from, i.attempts, i.not_before, i.sha256, i.size, i.content_type, i.width, i.height,
+        i.verdict, i.source, i.error, i.created_at, i.fetched_at, i.archived_at
     from images as i join generations as g on g.id = i.generation_id
 """
 SHORTEST_INDEXED_WORD = 3
+#: A whole prompt may be pasted as a question; SQLite refuses a thousand conditions in one statement.
+MOST_SHORT_WORDS = 100
 
 
 class Reports:
@@ -29,12 +31,12 @@ class Reports:
     def _ask(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         return [dict(row) for row in self._database.rows(statement, dict(parameters or {}))]
 
-    def images(self, *, state: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
-        """The newest images first."""
+    def images(self, *, states: Sequence[str] = (), job: str | None = None, limit: int) -> list[dict[str, Any]]:
+        """The newest images first; only those in `states`, when any are named."""
         return self._ask(
-            f"{_IMAGE} where (:state is null or i.state = :state) and (:job is null or g.job = :job)"
-            " order by i.seq desc limit :limit",
-            {"state": state, "job": job, "limit": limit},
+            f"{_IMAGE} where (:states = '[]' or i.state in (select value from json_each(:states)))"
+            " and (:job is null or g.job = :job) order by i.seq desc limit :limit",
+            {"states": json.dumps(list(states)), "job": job, "limit": limit},
         )
 
     def image(self, image_id: str) -> dict[str, Any] | None:
@@ -45,8 +47,8 @@ class Reports:
         story = rows[0]
         more = self._ask("select evidence, revised_prompt from images where id = :id", {"id": image_id})[0]
         generation = self._ask(
-            "select origin, size, n, state, attempts, tags, metadata, created_at, submitted_at, answered_at, request_id,"
-            " cost_micro / 1e6 as cost_usd, error from generations where id = :id",
+            "select origin, size, n, state, attempts, tags, metadata, created_at, submitted_at, answered_at,"
+            " request_id, cost_micro / 1e6 as cost_usd, error from generations where id = :id",
             {"id": story["generation_id"]},
         )[0]
         for name in ("tags", "metadata"):
@@ -60,25 +62,33 @@ class Reports:
             {"id": image_id},
         )
         story["events"] = self._ask(
-            "select at, kind, store, detail from events where image_id = :id or generation_id = :generation order by id",
+            "select at, kind, store, detail from events"
+            " where image_id = :id or generation_id = :generation order by id",
             {"id": image_id, "generation": story["generation_id"]},
         )
         return story
 
     def lineage(self, question: str, limit: int = 100) -> list[dict[str, Any]]:
-        """Rows of the view `lineage` for an exact id, else an exact full key, else the words of a prompt."""
-        exact = "select * from lineage where image_id = :q or generation_id = :q order by archived_at, store limit :limit"
+        """Rows of the view `lineage` for an exact id, else an exact full key, else the words of a prompt.
+
+        Any text is a question: what SQLite cannot take (bytes that are no text, NUL) separates words. Of a long one,
+        the first hundred words of one or two characters count.
+        """
+        question = question.encode("utf-8", "replace").decode().replace("\0", " ")
+        exact = (
+            "select * from lineage where image_id = :q or generation_id = :q order by archived_at, store limit :limit"
+        )
         by_key = "select * from lineage where key = :q order by archived_at limit :limit"
         for statement in (exact, by_key):
             if rows := self._ask(statement, {"q": question, "limit": limit}):
                 return rows
-        return self._by_words(question.split(), limit)
+        return self._by_words(list(dict.fromkeys(question.split())), limit)
 
     def _by_words(self, words: Sequence[str], limit: int) -> list[dict[str, Any]]:
         """Newest first. The trigram index needs three characters; shorter words (many Chinese ones) are looked for one
         row at a time."""
         indexed = [word for word in words if len(word) >= SHORTEST_INDEXED_WORD]
-        short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD]
+        short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD][:MOST_SHORT_WORDS]
         clauses = [f"g.prompt like :short{number} escape '\\'" for number in range(len(short))]
         parameters: dict[str, Any] = {f"short{number}": f"%{_escape(word)}%" for number, word in enumerate(short)}
         if indexed:
@@ -87,8 +97,9 @@ class Reports:
         if not clauses:
             return []
         return self._ask(
-            f"select * from lineage where generation_id in (select g.id from generations as g where {' and '.join(clauses)}"
-            " order by g.seq desc limit 1000) order by created_at desc, image_id, store limit :limit",
+            "select * from lineage where generation_id in"
+            f" (select g.id from generations as g where {' and '.join(clauses)} order by g.seq desc limit 1000)"
+            " order by created_at desc, image_id, store limit :limit",
             parameters | {"limit": limit},
         )
 
@@ -130,16 +141,28 @@ class Reports:
         )
         return {row["name"]: row for row in rows}
 
+    def schema(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Tables and views with their columns and types, for the documentation."""
+        found: dict[str, dict[str, dict[str, str]]] = {"view": {}, "table": {}}
+        for row in self._ask(
+            "select type, name from sqlite_master where type in ('view', 'table') and name not glob '[_s]*_*'"
+            " and name not glob 'prompts*' order by name"
+        ):
+            columns = self._ask("select name, type from pragma_table_info(:name)", {"name": row["name"]})
+            found[row["type"]][row["name"]] = {column["name"]: column["type"].lower() for column in columns}
+        return found
+
     def status(self, now: datetime) -> dict[str, Any]:
         """What stands: images and generations by state, what is at risk, the nearest deadline, copies by store."""
         counts = {
-            table: {row["state"]: row["n"] for row in self._ask(f"select state, count(*) as n from {table} group by state")}
+            table: {
+                row["state"]: row["n"] for row in self._ask(f"select state, count(*) as n from {table} group by state")
+            }
             for table in ("images", "generations")
         }
         waiting = self._ask(
             """
             select min(deadline) as nearest_deadline, min(created_at) as oldest_unarchived,
-                coalesce(sum(attempts > 0), 0) as tried,
                 coalesce(sum(julianday(:now) >= (julianday(created_at) + julianday(deadline)) / 2), 0) as at_risk
             from images where state = 'pending'
             """,
@@ -148,9 +171,6 @@ class Reports:
         day = {"since": as_text(now - timedelta(days=1))}
         last = self._ask(
             "select count(*) as stored, coalesce(sum(size), 0) as bytes from images where archived_at >= :since", day
-        )[0]
-        unknown = self._ask(
-            "select count(*) as n, coalesce(sum(cost_micro), 0) / 1e6 as usd from generations where state = 'unknown'"
         )[0]
         return {
             "images": counts["images"],
@@ -164,7 +184,7 @@ class Reports:
             "at_risk": waiting["at_risk"],
             "nearest_deadline": waiting["nearest_deadline"],
             "oldest_unarchived": waiting["oldest_unarchived"],
-            "unknown_generations": unknown["n"],
+            "unknown_generations": counts["generations"].get("unknown", 0),
             "stored_last_24h": last["stored"],
             "bytes_last_24h": last["bytes"],
         }

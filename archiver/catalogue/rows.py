@@ -96,8 +96,14 @@ class Settlement:
     not_before: datetime | None = None
     error: str | None = None
     refused: bool = False
-    evidence: tuple[Evidence, ...] = ()
-    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a batch came to: the images that are stored now, and the generations of which every image is."""
+
+    images: frozenset[str]
+    generations: tuple[str, ...]
 
 
 def insert_generation(db: Connection, draft: Draft, state: str, now: datetime, scheduled_for: datetime | None) -> None:
@@ -130,9 +136,7 @@ def insert_generation(db: Connection, draft: Draft, state: str, now: datetime, s
     )
 
 
-def insert_arrival(
-    db: Connection, generation_id: str, arrival: Arrival, stores: Sequence[str], now: datetime
-) -> None:
+def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores: Sequence[str], now: datetime) -> None:
     """Write one image row and its wanted copies, inside the caller's transaction."""
     info = arrival.info
     db.execute(

@@ -6,7 +6,7 @@ Everything runs inside the caller's transaction and under the ticket's claim.
 from datetime import datetime
 
 from archiver.catalogue.database import Connection, as_text
-from archiver.catalogue.rows import Settlement, evidence_json, note
+from archiver.catalogue.rows import Settlement, note
 from archiver.core.model import Ticket
 
 
@@ -19,11 +19,9 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
     """Write one settlement under its claim. Returns the generation when its image became stored."""
     row = db.execute(
         """
-        update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now, not_before = :not_before,
-            error = :error, refused_before_at = case when :refused then refused_at else refused_before_at end,
-            refused_at = case when :refused then :now else refused_at end,
-            deadline = min(deadline, coalesce(:deadline, deadline)),
-            evidence = coalesce(:evidence, evidence)
+        update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now,
+            not_before = :not_before, error = :error, refused_before_at = case when :refused then refused_at end,
+            refused_at = case when :refused then :now end
         where id = :id and claimed_by = :owner and claim = :claim returning generation_id, state
         """,
         claim_of(item.ticket)
@@ -32,8 +30,6 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
             "error": item.error,
             "refused": item.refused,
             "now": as_text(now),
-            "deadline": as_text(item.deadline) if item.deadline else None,
-            "evidence": evidence_json(item.evidence) if item.evidence else None,
         },
     ).fetchone()
     if row is None:

@@ -6,14 +6,15 @@ A last line of defence: adapters already say no secret. It refuses to be clever;
 import hashlib
 import re
 
-_URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", re.IGNORECASE)
+# Every pattern reads a text once: no run of characters in which each one could begin a match without an end.
+_URL_QUERY = re.compile(r"(https?://(?:[^\s?\"'<>h]|h(?!ttps?://))+)\?[^\s\"'<>]+", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://)[^\s/?#:@\"'<>]*:[^\s/@\"'<>]+@")
 # Between a name and its value: `=`, `: ` or `=>`, with the quotes of JSON (also JSON in JSON) and of Python around it.
-_IS = r"(\\*[\"']?\s*(?:=>|[:=])\s*b?\\*[\"']?)"
+_IS = r"(\\*[\"']?\s*(?:=>|[:=])\s*(?:b(?=\\*[\"']))?\\*[\"']?)"
 # A header's value has spaces and commas in it: all of it goes, up to the quote or the end of its line.
 _HEADER = re.compile(rf"(?i)(authorization|cookie){_IS}[^\r\n\"'\\]+")
 _NAMED = re.compile(
-    r"(?i)(signature|x-amz-[a-z0-9-]+|x-oss-(?:signature|credential)[a-z0-9-]*|security[-_]?token|api[-_]?key"
+    r"(?i)(signature|x-amz-[a-z0-9-]{1,40}|x-oss-(?:signature|credential)[a-z0-9-]{0,40}|security[-_]?token|api[-_]?key"
     rf"|access[-_]?key(?:[-_]?id)?|secret|password|passwd|token)\b{_IS}(?:bearer\s+)?[^\s\"',;&\\]+"
 )
 _BEARER = re.compile(r"(?i)\b(bearer\s+)(?=[a-z._~+/=-]*[0-9])[a-z0-9._~+/=-]{16,}")

@@ -7,7 +7,7 @@ import pytest
 from archiver.core.states import BIRTH, COPY, GENERATION, IMAGE, MACHINES, diagram, pairs, states
 
 NAMES = tuple(MACHINES)
-# Nothing leads out of these: it was stopped before it cost anything, or it is done. What is stored can still go missing.
+# Nothing leads out of these: it was stopped before it cost anything, or it is done. What is stored can still be missed.
 FINAL = {"generation": {"completed", "cancelled"}, "image": set(), "copy": set()}
 
 

@@ -1,0 +1,109 @@
+"""Backfill: what was generated elsewhere is taken in once, and a URL signed anew gives it more time."""
+
+from pathlib import Path
+
+import pytest
+
+from archiver.catalogue import Catalogue, as_text
+from archiver.core.tempurl import TemporaryURL
+from tests.catalogue import racing
+from tests.catalogue.filling import (
+    HOUR,
+    NOW,
+    arrival,
+    ask,
+    claim_one,
+    completed,
+    draft,
+    image_row,
+    kinds,
+    no,
+    opened,
+    safe,
+    signed,
+)
+
+
+def adopt(catalogue: Catalogue, number: int, url: TemporaryURL, hours: float = 168) -> str:
+    """Take in one line."""
+    entry = (
+        draft(number, origin="backfill", provider=None, model=None, prompt="old"),
+        arrival(number, url=url, deadline=NOW + hours * HOUR, give_up_at=NOW + (hours + 72) * HOUR),
+    )
+    (word,) = catalogue.images.adopt([entry], NOW)
+    return word
+
+
+def test_what_is_new_is_taken_in_as_paid_and_waiting(catalogue: Catalogue) -> None:
+    assert adopt(catalogue, 0, signed("a")) == "new"
+    assert ask(catalogue, "select state, origin, provider from generations") == [("completed", "backfill", None)]
+    ticket = claim_one(catalogue)
+    assert (ticket.job, ticket.url) == ("backfill", signed("a"))
+    assert [want.store for want in ticket.wants] == ["here", "there"]
+
+
+def test_the_same_line_twice_is_one_image(catalogue: Catalogue) -> None:
+    """In two batches and within one."""
+    assert adopt(catalogue, 0, signed("a")) == "new"
+    assert adopt(catalogue, 1, signed("a")) == "known"
+    entries = [(draft(number, origin="backfill"), arrival(number, url=signed("b"))) for number in (2, 3)]
+    assert catalogue.images.adopt(entries, NOW) == ["new", "known"]
+    assert ask(catalogue, "select id from images order by seq") == [("i0",), ("i2",)]
+    assert ask(catalogue, "select id from generations order by seq") == [("g0",), ("g2",)]
+
+
+def test_identity_has_no_signature(catalogue: Catalogue) -> None:
+    """Signed anew, it is the same image with more time; another object is another image."""
+    assert adopt(catalogue, 0, signed("a")) == "new"
+    catalogue.images.settle([no(claim_one(catalogue), at=NOW + 99 * HOUR)], NOW)
+    assert adopt(catalogue, 1, signed("a", "second"), hours=200) == "refreshed"
+    assert adopt(catalogue, 2, signed("b")) == "new"
+    row = image_row(catalogue)
+    assert row["source_url"] == signed("a", "second").reveal()
+    assert (row["deadline"], row["give_up_at"]) == (as_text(NOW + 200 * HOUR), as_text(NOW + 272 * HOUR))
+    assert (row["not_before"], row["refused_at"], row["attempts"]) == (None, None, 1)
+    assert kinds(catalogue) == ["postponed", "refreshed"]
+
+
+def test_an_older_signature_never_replaces_a_fresher_one(catalogue: Catalogue) -> None:
+    """The files of a backfill come in any order."""
+    assert adopt(catalogue, 0, signed("a", "fresh"), hours=100) == "new"
+    assert adopt(catalogue, 1, signed("a", "stale"), hours=50) == "known"
+    assert image_row(catalogue)["source_url"] == signed("a", "fresh").reveal()
+    assert image_row(catalogue)["deadline"] == as_text(NOW + 100 * HOUR)
+
+
+def test_a_lost_image_comes_back_with_a_fresh_url_only(catalogue: Catalogue) -> None:
+    adopt(catalogue, 0, signed("a"), hours=1)
+    assert catalogue.images.lose("i0", NOW)
+    assert adopt(catalogue, 1, signed("a"), hours=1) == "known"
+    assert image_row(catalogue)["state"] == "lost"
+    assert adopt(catalogue, 2, signed("a", "second"), hours=2) == "requeued"
+    ticket = claim_one(catalogue)
+    assert (ticket.image_id, ticket.url) == ("i0", signed("a", "second"))
+    assert kinds(catalogue) == ["lost", "requeued"]
+
+
+def test_a_stored_image_is_known_whatever_its_url_says(catalogue: Catalogue) -> None:
+    """Also one that was generated here."""
+    completed(catalogue, arrival(0, url=signed("a")))
+    catalogue.images.settle([safe(claim_one(catalogue))], NOW)
+    assert adopt(catalogue, 1, signed("a", "second"), hours=999) == "known"
+    row = image_row(catalogue)
+    assert (row["state"], row["source_url"]) == ("stored", None)
+
+
+def test_eight_processes_take_in_the_same_lines_once(race: racing.Race, tmp_path: Path) -> None:
+    """Each looks first and writes then; nobody is told that the catalogue is locked, and every line is new once."""
+    catalogue = opened(tmp_path)
+    words = [word for found in race.run(racing.adopt_all, tmp_path) for word in found]
+    assert (words.count("new"), words.count("known")) == (40, 280)
+    assert ask(catalogue, "select count(*), count(distinct source_identity) from images") == [(40, 40)]
+    catalogue.close()
+
+
+def test_what_has_no_url_cannot_be_adopted(catalogue: Catalogue) -> None:
+    """And the lines before it in the batch are not taken in either."""
+    with pytest.raises(ValueError, match="only an image with a URL"):
+        catalogue.images.adopt([(draft(0), arrival(0)), (draft(1), arrival(1, url=None, spool="x"))], NOW)
+    assert ask(catalogue, "select * from images") == []

@@ -1,0 +1,162 @@
+"""Connections: the journal, the threads, the forks, and what happens when the disk or a process fails."""
+
+import os
+import shutil
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.catalogue import Catalogue, as_text, as_time
+from archiver.catalogue.database import has_wal_fix
+from archiver.core.errors import Unusable
+from tests.catalogue.filling import FILE, NOW, ask, draft, opened, raw, sqlite, whole
+
+
+@pytest.mark.parametrize(
+    ("version", "fixed"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 0), False),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 53, 0), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_wal_is_trusted_only_where_its_race_is_fixed(version: tuple[int, ...], fixed: bool) -> None:
+    assert has_wal_fix(version) is fixed
+
+
+@pytest.mark.parametrize(("version", "mode"), [((3, 53, 4), "wal"), ((3, 40, 1), "truncate")])
+def test_journal_follows_the_version_and_every_commit_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], mode: str
+) -> None:
+    """FULL is 2; foreign keys and erasing are on in both modes."""
+    monkeypatch.setattr(sqlite, "sqlite_version_info", version)
+    catalogue = opened(tmp_path)
+    assert ask(catalogue, "pragma journal_mode") == [(mode,)]
+    assert ask(catalogue, "pragma synchronous") == [(2,)]
+    assert ask(catalogue, "pragma foreign_keys") == [(1,)]
+    assert ask(catalogue, "pragma secure_delete") == [(1,)]
+    catalogue.generations.add([draft()], NOW)
+    catalogue.scrub()
+    catalogue.close()
+
+
+def test_journal_that_cannot_be_had_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite falls back to another journal without an error; a reader in the way of a WAL file shows it."""
+    opened(tmp_path).close()
+    reader = sqlite.connect(tmp_path / FILE, isolation_level=None, timeout=0)
+    reader.execute("begin")
+    reader.execute("select * from jobs").fetchall()
+    monkeypatch.setattr(sqlite, "sqlite_version_info", (3, 40, 1))
+    connect = sqlite.connect
+    monkeypatch.setattr(sqlite, "connect", lambda *args, **more: connect(*args, **(more | {"timeout": 0})))
+    with pytest.raises(Unusable, match=r"locked|cannot keep a truncate journal"):
+        opened(tmp_path)
+    reader.close()
+
+
+def test_file_and_journals_are_the_owners_alone(tmp_path: Path) -> None:
+    """0600, also with a permissive umask."""
+    before = os.umask(0)
+    try:
+        catalogue = opened(tmp_path)
+        catalogue.generations.add([draft()], NOW)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+    catalogue.close()
+
+
+def test_full_disk_is_unusable_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """The batch that did not fit is gone as a whole; after there is room again, work goes on."""
+    catalogue = opened(tmp_path)
+    catalogue.generations.add([draft("first")], NOW)
+    pages = ask(catalogue, "pragma page_count")[0][0]
+    raw(catalogue).execute(f"pragma max_page_count={pages + 3}")
+    with pytest.raises(Unusable, match="full"):
+        catalogue.generations.add([draft(number, prompt="x" * 1000) for number in range(100)], NOW)
+    assert not raw(catalogue).in_transaction
+    assert ask(catalogue, "select id from generations") == [("gfirst",)]
+    raw(catalogue).execute(f"pragma max_page_count={pages + 1000}")
+    catalogue.generations.add([draft(number, prompt="x" * 1000) for number in range(100)], NOW)
+    assert ask(catalogue, "select count(*) from generations") == [(101,)]
+    assert whole(catalogue)
+    catalogue.close()
+
+
+def test_a_failing_block_is_rolled_back(catalogue: Catalogue) -> None:
+    """Whatever the exception, the transaction ends."""
+    with pytest.raises(KeyboardInterrupt), catalogue._database.write() as db:
+        db.execute("insert into jobs (name, schedule, first_seen_at) values ('a', 'b', 'c')")
+        raise KeyboardInterrupt
+    assert not raw(catalogue).in_transaction
+    assert ask(catalogue, "select * from jobs") == []
+
+
+def test_every_thread_has_its_own_connection(catalogue: Catalogue) -> None:
+    """A second thread writes while the first one reads."""
+    found: list[Any] = []
+
+    def work() -> None:
+        catalogue.generations.add([draft()], NOW)
+        found.append(raw(catalogue))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found[0] is not raw(catalogue)
+    assert raw(catalogue) is raw(catalogue)
+    assert ask(catalogue, "select id from generations") == [("g0",)]
+
+
+def test_a_forked_child_opens_its_own_connection(catalogue: Catalogue) -> None:
+    """SQLite's connections must not be inherited: the child writes by one of its own and closes only that."""
+    inherited = raw(catalogue)
+    child = os.fork()
+    if child == 0:
+        own = raw(catalogue)
+        catalogue.generations.add([draft("child")], NOW)
+        catalogue.close()
+        try:
+            inherited.execute("select 1")
+        except sqlite.Error:
+            os._exit(1)
+        os._exit(0 if own is not inherited else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    catalogue.generations.add([draft("parent")], NOW)
+    assert ask(catalogue, "select id from generations order by seq") == [("gchild",), ("gparent",)]
+    assert whole(catalogue)
+
+
+def test_copy_of_the_files_of_a_killed_process_opens(tmp_path: Path) -> None:
+    """What a process leaves that never closed its catalogue: the log is read, and nothing acknowledged is gone."""
+    left = tmp_path / "left"
+    left.mkdir()
+    catalogue = opened(tmp_path)
+    catalogue.generations.add([draft(number) for number in range(20)], NOW)
+    for name in (FILE, f"{FILE}-wal"):
+        shutil.copy(tmp_path / name, left)
+    catalogue.close()
+    again = Catalogue.open(left, create=False)
+    assert ask(again, "select count(*) from generations") == [(20,)]
+    assert whole(again)
+    again.close()
+
+
+def test_times_keep_milliseconds_order_and_width() -> None:
+    """Text sorts as time does, whatever the year, and comes back in UTC."""
+    assert as_text(NOW.replace(microsecond=987654)) == "2026-11-20T09:00:00.987Z"
+    assert as_time("2026-11-20T09:00:00.987Z") == NOW.replace(microsecond=987000)
+    assert as_text(NOW.replace(year=1)) == "0001-11-20T09:00:00.000Z"
+    assert as_time(as_text(NOW.replace(year=9999))).year == 9999
