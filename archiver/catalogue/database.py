@@ -6,6 +6,7 @@ can be had, the journal is TRUNCATE. One connection per thread and process. No s
 
 import fcntl
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ else:
 __all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix"]
 
 APPLICATION_ID = 0x41524348  # "ARCH"
+_VIEW = re.compile(r"create view (\w+)")
 
 
 def as_text(moment: datetime) -> str:
@@ -186,10 +188,9 @@ class Database:
         with self.write() as writer:
             writer.execute(f"pragma application_id={APPLICATION_ID}")
             migrations.apply(tables)
-            for row in writer.execute("select name from sqlite_master where type = 'view'").fetchall():
-                writer.execute(f'drop view "{row["name"]}"')
             for statement in views.split(";\n"):
-                if statement.strip():
+                if named := _VIEW.search(statement):  # a view that the user added stays
+                    writer.execute(f"drop view if exists {named[1]}")
                     writer.execute(statement)
             writer.execute(f"pragma user_version={stamp}")
 

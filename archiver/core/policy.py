@@ -25,7 +25,6 @@ MARGIN_SHARE = 0.05
 #: An answer "no" counts as final only with another "no" at least this much earlier.
 REFUSALS_APART = timedelta(minutes=10)
 LEAST_ATTEMPTS_BEFORE_LOSS = 3
-AT_RISK_SHARE = 0.5
 
 DEFAULT_KEY = "{prefix}/{job}/{yyyy}/{mm}/{dd}/{id}-{sha256:12}.{ext}"
 KEY_FIELDS = frozenset({"prefix", "job", "yyyy", "mm", "dd", "id", "sha256", "ext"})
@@ -85,11 +84,6 @@ def is_lost(
     if refused is None or refused_before is None or attempts < LEAST_ATTEMPTS_BEFORE_LOSS:
         return False
     return now >= give_up and refused - refused_before >= REFUSALS_APART
-
-
-def is_at_risk(*, now: datetime, created: datetime, deadline: datetime) -> bool:
-    """Whether an image that is not safe yet has used up more than half of its time."""
-    return now >= created + (deadline - created) * AT_RISK_SHARE
 
 
 def next_attempt(

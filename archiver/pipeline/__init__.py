@@ -196,3 +196,4 @@ class Pipeline:
             if self.catalogue.images.is_whole(generation_id):
                 self.inbox.discard(generation_id)
         self.spool.sweep(self.catalogue.images.spool_names(), self.now() - LEFTOVER_AGE)
+        self.catalogue.scrub()

@@ -85,6 +85,7 @@ class Crew:
             gang.join()
         self._batcher.close()
         self._settler.join()
+        self.pipeline.catalogue.scrub()
 
     def stop(self) -> None:
         """End `work` soon. Safe in a signal handler."""

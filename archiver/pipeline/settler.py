@@ -117,7 +117,8 @@ class Settler:
             unspool=ticket.spooled is not None and ticket.url is not None and bool(at_source),
             not_before=not_before,
             error="; ".join(f"{store}: {text}" if store else text for _, text, store, _ in words) or None,
-            refused=any(failure.word == "gone" for failure in at_source),
+            # A page in place of an image is as much a refusal as a 404: many hosts say "expired" that way.
+            refused=ticket.spooled is None and any(failure.word in ("gone", "corrupt") for failure in at_source),
         )
 
 

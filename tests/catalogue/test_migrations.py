@@ -109,12 +109,12 @@ def test_failed_migration_leaves_an_empty_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_views_are_made_anew_when_their_text_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A catalogue with other views, as an older archiver left them, gets the present ones; its rows stay."""
+    """A catalogue with other views, as an older archiver left them, gets the present ones; rows and own views stay."""
     text = resources.files("archiver.catalogue").joinpath("views.sql").read_text("utf-8")
     older = tmp_path / "package"
     older.mkdir()
     (older / "views.sql").write_text(
-        text.replace("images.width,", "") + "\ncreate view dropped_since as select 1 as one;\n", encoding="utf-8"
+        text.replace("images.width,", "") + "\ncreate view of_my_own as select 1 as one;\n", encoding="utf-8"
     )
     monkeypatch.setattr(resources, "files", lambda _: older)
     catalogue = opened(tmp_path)
@@ -124,7 +124,7 @@ def test_views_are_made_anew_when_their_text_changes(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     catalogue = opened(tmp_path)
     assert "width" in columns(catalogue, "lineage")
-    assert ask(catalogue, "select name from sqlite_master where name = 'dropped_since'") == []
+    assert ask(catalogue, "select one from of_my_own") == [(1,)]
     assert ask(catalogue, "select id from generations") == [("g0",)]
     catalogue.close()
 

@@ -171,10 +171,3 @@ def test_lost_needs_time_attempts_and_two_refusals_apart(change: dict[str, datet
 @given(some.integers(0, 2), moments, moments, moments)
 def test_two_attempts_never_lose_an_image(attempts: int, now: datetime, first: datetime, second: datetime) -> None:
     assert not policy.is_lost(now=now, give_up=NOW, attempts=attempts, refused=second, refused_before=first)
-
-
-@pytest.mark.parametrize(
-    ("passed", "at_risk"), [(0 * HOUR, False), (5 * HOUR - SECOND, False), (5 * HOUR, True), (11 * HOUR, True)]
-)
-def test_at_risk_is_half_of_its_time(passed: timedelta, at_risk: bool) -> None:
-    assert policy.is_at_risk(now=NOW + passed, created=NOW, deadline=NOW + 10 * HOUR) is at_risk

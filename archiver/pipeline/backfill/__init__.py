@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from archiver.catalogue import Arrival, Catalogue, Draft
 from archiver.core import policy
 from archiver.core.model import Json, Promise
+from archiver.core.redaction import redact
 from archiver.core.tempurl import TemporaryURL, unescape_url
 from archiver.pipeline.backfill import delimited, jsonlines
 from archiver.pipeline.backfill.lines import Broken, Line
@@ -81,7 +82,10 @@ class Backfill:
             provider=None,
             model=None if model in (None, "") else str(model),
             stores=self.stores,
-            metadata={**values, "backfilled_from": f"{name}:{line.number}"},
+            metadata={
+                **{column: _without_secrets(value) for column, value in values.items()},
+                "backfilled_from": f"{name}:{line.number}",
+            },
             created_at=created,
         )
         arrival = Arrival(
@@ -114,6 +118,17 @@ class Backfill:
             moment = datetime.fromisoformat(str(value).strip())
             return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
         return datetime.fromtimestamp(number / 1000 if number > _MILLISECONDS_FROM else number, UTC)
+
+
+def _without_secrets(value: Json) -> Json:
+    """Other columns may hold signed URLs too, and metadata is kept for ever."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_secrets(item) for name, item in value.items()}
+    return value
 
 
 def read(name: str, text: TextIO) -> Iterator[Line | Broken]:

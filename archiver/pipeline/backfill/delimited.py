@@ -1,7 +1,7 @@
 """CSV with a header line: quoted fields may hold commas, quotes and newlines.
 
-A line with too many or too few fields is broken; empty lines are passed over. A quote that is never closed would swallow
-the rest of the file, so reading goes on behind the line that opened it.
+A line with too many or too few fields is broken; empty lines are passed over. A quote that is never closed would
+swallow the rest of the file, so reading goes on behind the line that opened it.
 """
 
 import csv
@@ -19,7 +19,7 @@ def read(text: Iterable[str]) -> Iterator[Line | Broken]:
     csv.field_size_limit(LONGEST_FIELD)
     rows = _rows(line.replace("\0", "\ufffd") for line in text)
     _, first = next(rows, (1, []))
-    header = [] if isinstance(first, str) else [name.strip().lstrip("\ufeff").strip('"').lower() for name in first]
+    header = [] if isinstance(first, str) else [name.strip().lstrip("\ufeff").lower() for name in first]
     if "url" not in header:
         yield Broken(number=1, reason="the first line of a CSV file must name the columns, and `url` among them")
         return
