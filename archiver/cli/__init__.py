@@ -5,12 +5,11 @@ everything else to stderr; what went wrong decides the exit code, by the class o
 """
 
 import importlib
-import os
 import sys
 
 import click
 
-from archiver.core.errors import ArchiverError
+from archiver.core.errors import ArchiverError, UsageError
 from archiver.core.redaction import redact
 
 COMMANDS = {
@@ -75,9 +74,9 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except ArchiverError as error:
-        click.echo(f"Error: {redact(str(error))}", err=True)
+        # A complaint about the configuration quotes no value, and redaction would take "api_key: ..." for a credential.
+        click.echo(f"Error: {error if isinstance(error, UsageError) else redact(str(error))}", err=True)
         code = error.exit_code
-    except BrokenPipeError:  # `archiver images | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's way out when the reader of a pipe has left, as in `archiver images | head`
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

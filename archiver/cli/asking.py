@@ -27,6 +27,20 @@ def _open(ctx: click.Context) -> tuple[Any, Any]:
     return config, catalogue
 
 
+def last_ticks(config: Any) -> dict[str, dict[str, Any]]:
+    """Per job: when it was first seen, and its last tick. Before the first run nothing is known or made."""
+    from contextlib import closing
+
+    from archiver import wiring
+    from archiver.catalogue import FILE_NAME
+
+    if not (config.archiver.data_dir / FILE_NAME).exists():
+        return {}
+    with closing(wiring.open_catalogue(config)) as catalogue:
+        ticks: dict[str, dict[str, Any]] = catalogue.reports.last_ticks()
+        return ticks
+
+
 @click.command()
 @json_option
 @click.pass_context
@@ -41,10 +55,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     from archiver.schedule import due, next_due
 
     config = wiring.load_config(ctx.obj["config"])
-    catalogue = wiring.open_catalogue(config, create=True)
-    ctx.call_on_close(catalogue.close)
-    seen = catalogue.reports.last_ticks()
-    now = wiring.now()
+    seen, now = last_ticks(config), wiring.now()
     rows: list[dict[str, Any]] = []
     for job in config.jobs:
         known = seen.get(job.name)

@@ -22,7 +22,12 @@ def plain(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _CONTROL.sub(lambda match: " " if match[0] in "\n\t" else f"\\x{ord(match[0]):02x}", text)
+    return _CONTROL.sub(_shown, text)
+
+
+def _shown(match: "re.Match[str]") -> str:
+    code = ord(match[0])
+    return " " if match[0] in "\n\t" else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def short(value: object) -> str:

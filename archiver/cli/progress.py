@@ -60,10 +60,13 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
         say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state pending` lists them")
     for row in unanswered:
         say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}")
+    short = [row for row in asked if row["state"] == "completed" and row["images"] < row.get("n", 0)]
+    for row in short:
+        say(f"short generation {row['generation_id']}: {row['images']} of {row['n']} images came")
     waiting = sum(row["waiting"] or 0 for row in asked)
     click.echo(f"{tally.stored} images archived, {tally.lost} lost", err=True)
     if signals:
         return 128 + signals[0]
     if tally.lost:
         return 4
-    return 1 if unanswered or waiting or tally.troubles else 0
+    return 1 if unanswered or short or waiting or tally.troubles else 0

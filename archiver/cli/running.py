@@ -1,5 +1,7 @@
 """Commands that spend or copy: run, generate, drain."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +37,21 @@ def _open(ctx: click.Context, *, daemon: bool = False) -> Any:
     return ctx.with_resource(wiring.open_house(wiring.load_config(ctx.obj["config"])))
 
 
+def check_secrets(config: Any, providers: Iterable[str], stores: Iterable[str]) -> None:
+    """Refuse before anything is planned: a prompt that failed for want of a key would have used up its tick."""
+    from archiver import wiring
+
+    needed = {name: config.providers[name] for name in providers}
+    wiring.check_secrets(replace(config, providers=needed, stores={name: config.stores[name] for name in stores}))
+
+
+def _choose_jobs(config: Any, name: str | None) -> list[Any]:
+    known = {job.name: job for job in config.jobs}
+    if name is not None and name not in known:
+        raise UsageError(f"there is no job {name!r}; known are: {', '.join(known) or 'none'}")
+    return [known[name]] if name is not None else [job for job in config.jobs if job.enabled]
+
+
 @click.command()
 @click.option("--once", is_flag=True, help="Run what is due now, then exit (for cron).")
 @click.option("--job", metavar="NAME", help="With --once: only this job.")
@@ -52,11 +69,16 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     """
     if not once and (job or wait or dry_run):
         raise UsageError("--job, --wait and --dry-run go with --once")
-    if dry_run:
-        _show_due(ctx, job)
-        return
-    house = _open(ctx, daemon=not once)
+    from archiver import wiring
     from archiver.cli import progress
+
+    config = wiring.load_config(ctx.obj["config"])
+    chosen = _choose_jobs(config, job)
+    if dry_run:
+        _show_due(config, chosen)
+        return
+    check_secrets(config, {one.provider for one in chosen}, {store for one in chosen for store in one.stores})
+    house = _open(ctx, daemon=not once)
 
     if not once:
         from archiver import daemon
@@ -76,20 +98,16 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     ctx.exit(code or max((trouble.exit_code for trouble in troubles.values()), default=0))
 
 
-def _show_due(ctx: click.Context, name: str | None) -> None:
+def _show_due(config: Any, jobs: list[Any]) -> None:
     from archiver import wiring
     from archiver.catalogue import as_text, as_time
+    from archiver.cli.asking import last_ticks
     from archiver.config import job_prompts
     from archiver.schedule import due
 
-    config = wiring.load_config(ctx.obj["config"])
-    catalogue = wiring.open_catalogue(config, create=True)
-    ctx.call_on_close(catalogue.close)
-    seen, now = catalogue.reports.last_ticks(), wiring.now()
+    seen, now = last_ticks(config), wiring.now()
     rows: list[dict[str, Any]] = []
-    for job in config.jobs:
-        if (name or job.name) != job.name or not (job.enabled or name):
-            continue
+    for job in jobs:
         known = seen.get(job.name)
         ticks = due(
             job.when,
@@ -139,8 +157,9 @@ def generate(
             raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
     if dry_run:
         for prompt in prompts:
-            say(f"(dry-run) would ask {chosen} for {n} image(s) of {plain(prompt)!r}, into {', '.join(into)}")
+            say(f'(dry-run) would ask {chosen} for {n} image(s) of "{plain(prompt)}", into {", ".join(into)}')
         return
+    check_secrets(config, [chosen], into)
     house = _open(ctx)
     from archiver.catalogue import Draft
     from archiver.cli import progress

@@ -28,36 +28,67 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     \b
     Example: archiver backfill urls.csv more.jsonl
     """
+    from archiver import wiring
     from archiver.cli import progress
-    from archiver.cli.running import _open
+    from archiver.cli.running import _open, check_secrets
     from archiver.pipeline.crew import Crew
 
-    house = _open(ctx)
-    into = house.backfill(stores)
-    broken = 0
+    config = wiring.load_config(ctx.obj["config"])
+    chosen = wiring.choose_stores(config, stores)
     for name in files:
-        report = _read(into, name, dry_run)
-        broken += len(report.broken)
-        for line in report.broken[:MOST_BROKEN_SHOWN]:
-            say(f"{name}:{line.number}: {line.reason}")
-        if len(report.broken) > MOST_BROKEN_SHOWN:
-            say(f"{name}: and {len(report.broken) - MOST_BROKEN_SHOWN} more broken lines")
-        counts = ", ".join(f"{count} {word}" for word, count in sorted(report.counts.items())) or "nothing to take in"
-        say(f"{'(dry-run) ' if dry_run else ''}{name}: {counts}, {len(report.broken)} broken")
+        _check(name)
     if dry_run:
-        ctx.exit(1 if broken else 0)
+        ctx.exit(1 if _take_in(_judge(config, chosen), files, "(dry-run) ") else 0)
+    check_secrets(config, (), chosen)
+    house = _open(ctx)
+    broken = _take_in(house.backfill(chosen), files)
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False)
     signals = progress.work(crew)
     code = progress.close_with(crew, [], signals)
     ctx.exit(code or (1 if broken else 0))
 
 
-def _read(into: Any, name: str, dry_run: bool) -> Any:
-    if name == "-":
-        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="")
-        return into.take_in("stdin", text, dry_run=dry_run)
+def _check(name: str) -> None:
+    """A name that was mistyped stops the command before anything is taken in."""
     try:
-        with Path(name).open(encoding="utf-8", errors="replace", newline="") as text:
-            return into.take_in(name, text, dry_run=dry_run)
+        if name != "-":
+            Path(name).stat()
+    except OSError as error:
+        raise Unusable(f"cannot read {name}: {error.strerror}") from error
+
+
+def _judge(config: Any, stores: tuple[str, ...]) -> Any:
+    """A backfill without a catalogue: a dry run opens nothing, and takes over from nobody."""
+    from zoneinfo import ZoneInfo
+
+    from archiver import wiring
+    from archiver.pipeline.backfill import Backfill
+
+    zone = ZoneInfo(config.archiver.zone)
+    return Backfill(catalogue=None, stores=stores, zone=zone, now=wiring.now, new_id=wiring.new_id)
+
+
+def _take_in(into: Any, files: tuple[str, ...], mark: str = "") -> int:
+    """Take in all files and tell of each. Returns the number of broken lines."""
+    broken = 0
+    for name in files:
+        report = _read(into, name)
+        broken += len(report.broken)
+        for line in report.broken[:MOST_BROKEN_SHOWN]:
+            say(f"{name}:{line.number}: {line.reason}")
+        if len(report.broken) > MOST_BROKEN_SHOWN:
+            say(f"{name}: and {len(report.broken) - MOST_BROKEN_SHOWN} more broken lines")
+        counts = ", ".join(f"{count} {word}" for word, count in sorted(report.counts.items())) or "nothing to take in"
+        say(f"{mark}{name}: {counts}, {len(report.broken)} broken")
+    return broken
+
+
+def _read(into: Any, name: str) -> Any:
+    if name == "-":
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace", newline="")
+        return into.take_in("stdin", text)
+    try:
+        with Path(name).open(encoding="utf-8-sig", errors="replace", newline="") as text:
+            return into.take_in(name, text)
     except OSError as error:
         raise Unusable(f"cannot read {name}: {error.strerror}") from error
