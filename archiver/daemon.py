@@ -4,6 +4,7 @@ APScheduler only wakes it; what is due is decided by `schedule` and claimed in t
 `run --once`. SIGTERM and SIGINT end it in order: no new work, what is in flight is finished and settled.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import structlog
 
 from archiver.catalogue import SoleDaemon
 from archiver.pipeline.crew import Crew, Tally
-from archiver.wiring import House
+from archiver.wiring.house import House
 
 #: Ticks are looked for once a second: the finest schedule is `every 1s`.
 PLAN_EVERY = timedelta(seconds=1)
@@ -85,7 +86,7 @@ def _every(scheduler: Any, step: Callable[[], None], period: timedelta, first: d
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` at the first SIGTERM or SIGINT instead of dying; a second one has its usual effect.
+    """Call `stop` at the first SIGTERM, SIGINT or SIGHUP instead of dying; a second one has its usual effect.
 
     Yields the list of signals that came.
     """
@@ -96,12 +97,13 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        restore()
         came.append(number)
         stop()
-        restore()
-        log.warning("finishing what is in flight; the same signal again abandons it", signal=number)
+        # No logger here: it takes a lock that the interrupted thread may hold.
+        os.write(2, b"archiver: finishing what is in flight; the same signal again abandons it\n")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         yield came
     finally:

@@ -6,12 +6,15 @@ else ever does. A generation leaves `planned` by one guarded UPDATE, so that it 
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from archiver.catalogue.database import Database, as_text, as_time
-from archiver.catalogue.rows import Arrival, Draft, Submission, insert_arrival, insert_generation, note
+from archiver.catalogue.rows import Arrival, Draft, Standing, Submission, insert_arrival, insert_generation, note
 from archiver.core.model import Ask
 from archiver.core.states import GENERATION
+
+# Spelled as in the partial index `generations_open`: SQLite would scan the whole table otherwise.
+_OPEN = "state in ('planned', 'submitted', 'accepted')"
 
 
 class Generations:
@@ -64,12 +67,13 @@ class Generations:
         """Take the next planned generation of a provider that is due, and commit that it is being asked for."""
         with self._database.write() as db:
             row = db.execute(
-                """
+                f"""
                 update generations
                 set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null
                 where seq = (
                     select seq from generations
-                    where state = 'planned' and provider = :provider and (not_before is null or not_before <= :now)
+                    where {_OPEN} and state = 'planned' and provider = :provider
+                        and (not_before is null or not_before <= :now)
                         and (:job is null or job = :job)
                         and (:ids is null or id in (select value from json_each(:ids)))
                     order by priority desc, seq limit 1
@@ -89,14 +93,22 @@ class Generations:
         """Take the next accepted generation that is due for a poll; nobody else polls it before `again`."""
         with self._database.write() as db:
             row = db.execute(
-                """
+                f"""
                 update generations set not_before = :again, owner = :owner
                 where seq = (
-                    select seq from generations where state = 'accepted' and provider = :provider
-                        and (not_before is null or not_before <= :now) order by not_before limit 1
+                    select seq from generations where {_OPEN} and state = 'accepted' and provider = :provider
+                        and (not_before is null or not_before <= :now or not_before > :ahead)
+                    order by not_before limit 1
                 ) returning *
                 """,
-                {"again": as_text(again), "owner": owner, "now": as_text(now), "provider": provider},
+                {
+                    "again": as_text(again),
+                    "owner": owner,
+                    "now": as_text(now),
+                    # Nobody waits that long: the clock was set back, and what is ready may die meanwhile.
+                    "ahead": as_text(again + timedelta(minutes=1)),
+                    "provider": provider,
+                },
             ).fetchone()
         return None if row is None else _submission(row)
 
@@ -168,9 +180,9 @@ class Generations:
     ) -> datetime | None:
         """When the next generation in `state` (`planned` or `accepted`) is due, None when there is none in scope."""
         row = self._database.rows(
-            """
+            f"""
             select min(coalesce(not_before, created_at)) as due from generations
-            where state = :state and provider in (select value from json_each(:providers))
+            where {_OPEN} and state = :state and provider in (select value from json_each(:providers))
                 and (:job is null or job = :job) and (:ids is null or id in (select value from json_each(:ids)))
             """,
             {
@@ -182,14 +194,24 @@ class Generations:
         )[0]
         return as_time(row["due"]) if row["due"] else None
 
-    def is_asked(self, generation_id: str) -> bool:
-        """Whether an answer to this generation is still awaited or may still bring images home."""
-        statement = f"select 1 from generations where id = ? and state in ({_sources('complete')})"
-        return bool(self._database.rows(statement, (generation_id,)))
+    def standing(self, generation_id: str) -> Standing | None:
+        """How one generation stands, None when there is no such."""
+        rows = self._database.rows("select state, owner, provider from generations where id = ?", (generation_id,))
+        return Standing(state=rows[0]["state"], owner=rows[0]["owner"], provider=rows[0]["provider"]) if rows else None
+
+    def complain(self, generation_id: str, error: str, now: datetime) -> None:
+        """Note on an accepted generation that a poll brought nothing readable; it is polled again."""
+        with self._database.write() as db:
+            changed = db.execute(
+                "update generations set error = :error where id = :id and state = 'accepted' and error is not :error",
+                {"error": error, "id": generation_id},
+            ).rowcount
+            if changed:
+                note(db, now, "unreadable", generation_id=generation_id, detail=error)
 
     def submitted(self) -> list[tuple[Submission, str]]:
         """All generations in state `submitted`, with the owner that asked."""
-        rows = self._database.rows("select * from generations where state = 'submitted'")
+        rows = self._database.rows(f"select * from generations where {_OPEN} and state = 'submitted'")
         return [(_submission(row), row["owner"]) for row in rows]
 
     def _move(

@@ -20,7 +20,7 @@ from archiver.catalogue.rows import (
     insert_generation,
     note,
 )
-from archiver.catalogue.settling import claim_of, is_all_stored, write_settlement
+from archiver.catalogue.settling import is_all_stored, write_settlement
 from archiver.core.model import Ticket, Want
 from archiver.core.tempurl import TemporaryURL
 
@@ -28,13 +28,22 @@ _CLAIM = """
     update images set claimed_by = :owner, claimed_until = :until, claim = claim + 1
     where seq in (
         select images.seq from images {join}
-        where images.state in ('pending', 'spooled') and {alive}
-            and case when :tried_before is null then images.not_before is null or images.not_before <= :now
-                else images.attempted_at is null or images.attempted_at < :tried_before end
+        where images.state in ('pending', 'spooled') and {tier}
+            and (images.attempted_at > :ahead
+                or case when :tried_before is null then images.not_before is null or images.not_before <= :now
+                    else images.attempted_at is null or images.attempted_at < :tried_before end)
             and (images.claimed_by is null or images.claimed_until < :now)
         order by images.deadline limit :limit
     ) returning *
 """
+#: An attempt that lies further ahead than this was made before the clock was set back: its not-before time means
+#: nothing, and waiting for it could cost the image. Two processes that read the clock for one claim differ by less.
+CLOCK_SLACK = timedelta(minutes=1)
+_TIERS = (
+    "images.state = 'pending' and images.deadline >= :now",
+    "images.state = 'pending' and images.deadline < :now",
+    "images.state = 'spooled'",
+)
 _ONLY = "join json_each(:generations) as chosen on chosen.value = images.generation_id"
 
 
@@ -56,42 +65,33 @@ class Images:
     ) -> list[Ticket]:
         """Claim up to `limit` images, nearest deadline first.
 
-        What is already past its deadline is tried after everything that can still make it. With `tried_before`,
-        images not tried since then are due whatever their not-before time (a person asked); `generations` restricts the
-        claim to those ids.
+        What is already past its deadline is tried after everything that can still make it, and what is safe in the
+        spool last: in an outage of the bucket, its retries must not keep us from URLs that die. With `tried_before`,
+        images not tried since then are due whatever their not-before time (a person asked), and so is an image whose
+        last attempt lies in the future; `generations` restricts the claim to those ids.
         """
         parameters: dict[str, str | int | None] = {
             "owner": owner,
             "until": as_text(now + lease),
             "now": as_text(now),
+            "ahead": as_text(now + CLOCK_SLACK),
             "tried_before": as_text(tried_before) if tried_before else None,
             "generations": None if generations is None else json.dumps(list(generations)),
         }
         join = "" if generations is None else _ONLY
         with self._database.write() as db:
             rows: list[Row] = []
-            for alive in ("images.deadline >= :now", "images.deadline < :now"):
+            for tier in _TIERS:
                 parameters["limit"] = limit - len(rows)
-                found = db.execute(_CLAIM.format(join=join, alive=alive), parameters).fetchall()
+                found = db.execute(_CLAIM.format(join=join, tier=tier), parameters).fetchall()
                 rows += sorted(found, key=lambda row: row["deadline"])  # RETURNING promises no order
             return [_ticket(db, row) for row in rows]
-
-    def release(self, ticket: Ticket) -> bool:
-        """Give a claim back without a result."""
-        with self._database.write() as db:
-            return bool(
-                db.execute(
-                    "update images set claimed_by = null, claimed_until = null"
-                    " where id = :id and claimed_by = :owner and claim = :claim",
-                    claim_of(ticket),
-                ).rowcount
-            )
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
         """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
         with self._database.write() as db:
             stored = {
-                item.ticket.image_id: generation
+                (item.ticket.image_id, item.ticket.claim): generation
                 for item in settlements
                 if (generation := write_settlement(db, item, now)) is not None
             }
@@ -99,8 +99,8 @@ class Images:
         return Settled(images=frozenset(stored), generations=whole)
 
     def is_whole(self, generation_id: str) -> bool:
-        """Whether a generation has images and all of them are stored: its answer file has done its duty."""
-        statement = "select min(state = 'stored') as whole from images where generation_id = ?"
+        """Whether a generation has images and all of them have come to their end: its answer file has done its duty."""
+        statement = "select min(state in ('stored', 'lost')) as whole from images where generation_id = ?"
         return bool(self._database.rows(statement, (generation_id,))[0]["whole"])
 
     def lineage_rows(self, image_ids: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -140,7 +140,8 @@ class Images:
         rows = self._database.rows(
             """
             select id, attempts, give_up_at, refused_at, refused_before_at from images
-            where state = 'pending' and give_up_at <= ? and claimed_by is null and refused_before_at is not null
+            where state in ('pending', 'spooled') and state = 'pending' and claimed_by is null
+                and give_up_at <= ? and refused_before_at is not null
             """,
             (as_text(now),),
         )
@@ -167,6 +168,18 @@ class Images:
                 note(db, now, "lost", image_id=image_id, detail=lost["error"])
         return lost is not None
 
+    def waiting(self) -> int:
+        """How many images are still on their way."""
+        rows = self._database.rows("select count(*) as n from images where state in ('pending', 'spooled')")
+        return int(rows[0]["n"])
+
+    def origin(self, image_id: str) -> tuple[str, int]:
+        """The generation of an image, and its place in the answer. Raises KeyError for an unknown image."""
+        rows = self._database.rows("select generation_id, idx from images where id = ?", (image_id,))
+        if not rows:
+            raise KeyError(image_id)
+        return rows[0]["generation_id"], rows[0]["idx"]
+
     def claimants(self) -> list[str]:
         """Every owner that holds a claim."""
         rows = self._database.rows("select distinct claimed_by from images where claimed_by is not null")
@@ -180,8 +193,30 @@ class Images:
 
     def spool_names(self) -> set[str]:
         """Every file in the spool that an unfinished image still needs."""
-        rows = self._database.rows("select spool from images where state = 'spooled' and spool is not null")
+        rows = self._database.rows(
+            "select spool from images where state in ('pending', 'spooled') and spool is not null"
+        )
         return {row["spool"] for row in rows}
+
+    def spool_states(self, image_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """State and spool file of those of the images that exist."""
+        statement = "select id, state, spool from images where id in (select value from json_each(?))"
+        return {
+            row["id"]: (row["state"], row["spool"]) for row in self._database.rows(statement, (json.dumps(image_ids),))
+        }
+
+    def adopt_rescued(self, image_id: str, name: str, sha256: str, now: datetime) -> bool:
+        """A process rescued the bytes of a pending image and died before it said so. False when somebody works on
+        it."""
+        with self._database.write() as db:
+            adopted = db.execute(
+                "update images set state = 'spooled', spool = ?, sha256 = ?, fetched_at = coalesce(fetched_at, ?)"
+                " where id = ? and state = 'pending' and claimed_by is null",
+                (name, sha256, as_text(now), image_id),
+            ).rowcount
+            if adopted:
+                note(db, now, "rescued", image_id=image_id, detail="by a process that died before it said so")
+        return bool(adopted)
 
     def next_due(self, generations: Sequence[str] | None = None) -> datetime | None:
         """When the next unclaimed image (of the given generations) may be tried, None when there is none."""

@@ -128,6 +128,7 @@ _FIRST = (
     "create index images_due on images (deadline) where state in ('pending', 'spooled')",
     "create index images_claimed on images (claimed_by) where claimed_by is not null",
     "create index images_identity on images (source_identity) where source_identity is not null",
+    "create index images_states on images (state, archived_at, size)",
     "create index images_sha256 on images (sha256) where sha256 is not null",
     """
     create table copies (
@@ -145,6 +146,7 @@ _FIRST = (
     ) strict, without rowid
     """,
     "create unique index copies_key on copies (store, key) where state <> 'wanted'",
+    "create index copies_by_key on copies (key) where key is not null",
     """
     create table events (
         id integer primary key,

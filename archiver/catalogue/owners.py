@@ -43,6 +43,10 @@ class Owner:
         for path in self._folder.iterdir():
             self.is_alive(path.name)
 
+    def is_alone(self) -> bool:
+        """Whether no other process lives."""
+        return not any(path.name != self.id and self.is_alive(path.name) for path in list(self._folder.iterdir()))
+
     def is_alive(self, other: str) -> bool:
         """Whether the process that called itself `other` still lives. Its file is removed when it does not."""
         if other == self.id:

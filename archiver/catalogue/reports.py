@@ -31,12 +31,16 @@ class Reports:
     def _ask(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         return [dict(row) for row in self._database.rows(statement, dict(parameters or {}))]
 
-    def images(self, *, states: Sequence[str] = (), job: str | None = None, limit: int) -> list[dict[str, Any]]:
-        """The newest images first; only those in `states`, when any are named."""
+    def images(
+        self, *, states: Sequence[str] = (), job: str | None = None, due: datetime | None = None, limit: int
+    ) -> list[dict[str, Any]]:
+        """The newest images first; only those in `states`, when any are named, and those that may be tried at `due`."""
         return self._ask(
             f"{_IMAGE} where (:states = '[]' or i.state in (select value from json_each(:states)))"
-            " and (:job is null or g.job = :job) order by i.seq desc limit :limit",
-            {"states": json.dumps(list(states)), "job": job, "limit": limit},
+            " and (:job is null or g.job = :job)"
+            " and (:due is null or i.not_before is null or i.not_before <= :due)"
+            " order by i.seq desc limit :limit",
+            {"states": json.dumps(list(states)), "job": job, "due": as_text(due) if due else None, "limit": limit},
         )
 
     def image(self, image_id: str) -> dict[str, Any] | None:
@@ -107,7 +111,7 @@ class Reports:
         """How the given generations stand, with the number of their images by state."""
         return self._ask(
             """
-            select g.id as generation_id, g.prompt, g.state, g.not_before, g.error,
+            select g.id as generation_id, g.prompt, g.state, g.n, g.not_before, g.error,
                 count(i.id) as images,
                 sum(i.state = 'stored') as stored, sum(i.state in ('pending', 'spooled')) as waiting,
                 sum(i.state = 'lost') as lost
@@ -117,21 +121,31 @@ class Reports:
             {"ids": json.dumps(list(generation_ids))},
         )
 
-    def tick_generations(self, job: str, scheduled_for: datetime) -> list[str]:
-        """The generations that one tick planned."""
+    def open_generations(self, providers: Sequence[str], job: str | None = None) -> list[str]:
+        """Generations of these providers that are planned or accepted: work that somebody still has to do."""
         rows = self._ask(
-            "select id from generations where job = :job and scheduled_for = :due order by position",
-            {"job": job, "due": as_text(scheduled_for)},
+            """
+            select id from generations
+            where state in ('planned', 'submitted', 'accepted') and state <> 'submitted'
+                and provider in (select value from json_each(:providers)) and (:job is null or job = :job)
+            """,
+            {"providers": json.dumps(list(providers)), "job": job},
         )
         return [row["id"] for row in rows]
 
-    def open_generations(self, job: str | None = None) -> list[str]:
-        """Generations that are planned or accepted: work that somebody still has to do."""
-        rows = self._ask(
-            "select id from generations where state in ('planned', 'accepted') and (:job is null or job = :job)",
-            {"job": job},
+    def in_other_hands(self, generation_ids: Sequence[str]) -> bool:
+        """Whether somebody is asking for one of these generations, or copying one of their images, just now."""
+        return bool(
+            self._ask(
+                """
+                select 1 from generations as g left join images as i on i.generation_id = g.id
+                where g.id in (select value from json_each(:ids))
+                    and (g.state = 'submitted' or (i.state in ('pending', 'spooled') and i.claimed_by is not null))
+                limit 1
+                """,
+                {"ids": json.dumps(list(generation_ids))},
+            )
         )
-        return [row["id"] for row in rows]
 
     def last_ticks(self) -> dict[str, dict[str, Any]]:
         """Per job: when it was first seen, and its last tick."""

@@ -67,6 +67,15 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a generation stands: its state, who asked for it, and of whom."""
+
+    state: str
+    owner: str | None
+    provider: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hopeless:
     """An image that may have to be given up: what `core.policy.is_lost` wants to know of it."""
 
@@ -100,9 +109,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What a batch came to: the images that are stored now, and the generations of which every image is."""
+    """What a batch came to: the (image, claim) pairs that made their image stored, and the generations of which every
+    image is."""
 
-    images: frozenset[str]
+    images: frozenset[tuple[str, int]]
     generations: tuple[str, ...]
 
 

@@ -18,7 +18,8 @@ LINEAGE_COLUMNS = {
 }
 
 
-def _open(ctx: click.Context) -> tuple[Any, Any]:
+def open_catalogue(ctx: click.Context) -> tuple[Any, Any]:
+    """The configuration, and the catalogue until the command ends."""
     from archiver import wiring
 
     config = wiring.load_config(ctx.obj["config"])
@@ -94,8 +95,12 @@ def images(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: i
     \b
     Example: archiver images --state pending
     """
-    _, catalogue = _open(ctx)
-    rows = catalogue.reports.images(states=state, job=job, limit=limit)
+    _, catalogue = open_catalogue(ctx)
+    print_images(catalogue.reports.images(states=state, job=job, limit=limit), as_json=as_json)
+
+
+def print_images(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Images as a table, or all that is known of each as JSON."""
     columns = {
         "image_id": plain,
         "state": plain,
@@ -120,7 +125,7 @@ def show(ctx: click.Context, image_id: str, as_json: bool) -> None:
     """
     import json
 
-    _, catalogue = _open(ctx)
+    _, catalogue = open_catalogue(ctx)
     story = catalogue.reports.image(image_id.lower())
     if story is None:
         raise UsageError(f"there is no image {plain(image_id)!r}; `archiver images` lists them")
@@ -154,7 +159,7 @@ def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, as_json: 
     Examples: archiver lineage 月球 猫
               archiver lineage archive/daily-cats/2026/11/20/01kag2m5x8-0a1b2c3d4e5f.png
     """
-    _, catalogue = _open(ctx)
+    _, catalogue = open_catalogue(ctx)
     rows = catalogue.reports.lineage(" ".join(question), limit)
     if not rows:
         say("nothing is archived under these words, this id or this key")
@@ -176,7 +181,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     from archiver import wiring
 
-    _, catalogue = _open(ctx)
+    _, catalogue = open_catalogue(ctx)
     standing = catalogue.reports.status(wiring.now())
     if as_json:
         click.echo(json.dumps([standing], ensure_ascii=False, indent=2))

@@ -14,6 +14,7 @@ from archiver.cli.printing import plain, say
 from archiver.pipeline.crew import Crew, Tally
 
 MOST_TROUBLES_SHOWN = 20
+BETWEEN_COUNTS = timedelta(seconds=2)
 
 
 def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
@@ -24,14 +25,13 @@ def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
         return
     from rich.console import Console
 
-    shown = pipeline.now()
+    counted = None
+    waiting = 0
     with Console(stderr=True).status("starting") as line:
         for tally in tallies:
-            if pipeline.now() - shown < timedelta(seconds=1):
-                continue
-            shown = pipeline.now()
-            counts = pipeline.catalogue.reports.status(pipeline.now())["images"]
-            waiting = counts.get("pending", 0) + counts.get("spooled", 0)
+            if counted is None or pipeline.now() - counted >= BETWEEN_COUNTS:
+                waiting = pipeline.catalogue.images.waiting()
+                counted = pipeline.now()
             line.update(
                 f"{tally.asked} asked, {tally.stored} archived ({tally.bytes / 1e6:.1f} MB), {waiting} on their way,"
                 f" {tally.postponed} postponed"
@@ -54,13 +54,13 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
     tally = crew.tally
     asked = crew.pipeline.catalogue.reports.under_way(generations)
     unanswered = [row for row in asked if row["state"] != "completed"]
-    for trouble in tally.troubles[:MOST_TROUBLES_SHOWN]:
-        say(f"postponed {plain(trouble)}")
+    for image_id, trouble in list(tally.troubles.items())[:MOST_TROUBLES_SHOWN]:
+        say(f"postponed {image_id}: {plain(trouble)}")
     if len(tally.troubles) > MOST_TROUBLES_SHOWN:
         say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state pending` lists them")
     for row in unanswered:
         say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}")
-    short = [row for row in asked if row["state"] == "completed" and row["images"] < row.get("n", 0)]
+    short = [row for row in asked if row["state"] == "completed" and row["images"] < row["n"]]
     for row in short:
         say(f"short generation {row['generation_id']}: {row['images']} of {row['n']} images came")
     waiting = sum(row["waiting"] or 0 for row in asked)

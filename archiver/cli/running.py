@@ -1,6 +1,6 @@
 """Commands that spend or copy: run, generate, drain."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -27,14 +27,16 @@ class Patience(click.ParamType[timedelta]):
         return parsed if isinstance(parsed, timedelta) else timedelta(0)
 
 
-def _open(ctx: click.Context, *, daemon: bool = False) -> Any:
+def open_for_work(ctx: click.Context, config: Any, *, daemon: bool = False) -> Any:
+    """The house of a configuration until the command ends, with log lines that suit the command."""
     import sys
 
     from archiver import wiring
+    from archiver.wiring.house import open_house
 
     talks = ctx.obj["verbose"] or (daemon and not sys.stderr.isatty())
     wiring.set_up_logging("INFO" if talks or daemon else "WARNING" if not sys.stderr.isatty() else "ERROR")
-    return ctx.with_resource(wiring.open_house(wiring.load_config(ctx.obj["config"])))
+    return ctx.with_resource(open_house(config))
 
 
 def check_secrets(config: Any, providers: Iterable[str], stores: Iterable[str]) -> None:
@@ -57,8 +59,9 @@ def _choose_jobs(config: Any, name: str | None) -> list[Any]:
 @click.option("--job", metavar="NAME", help="With --once: only this job.")
 @click.option("--wait", type=Patience(), metavar="10m", help="With --once: wait so long for postponed work too.")
 @click.option("--dry-run", is_flag=True, help="With --once: show the ticks that are due, spend nothing.")
+@json_option
 @click.pass_context
-def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None, dry_run: bool) -> None:
+def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None, dry_run: bool, as_json: bool) -> None:
     """Run the daemon: ask on schedule, archive what comes, until SIGTERM or SIGINT.
 
     With --once, due ticks are computed once, at the start, and it exits when everything is settled or postponed.
@@ -75,10 +78,10 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     config = wiring.load_config(ctx.obj["config"])
     chosen = _choose_jobs(config, job)
     if dry_run:
-        _show_due(config, chosen)
+        _show_due(config, chosen, as_json)
         return
     check_secrets(config, {one.provider for one in chosen}, {store for one in chosen for store in one.stores})
-    house = _open(ctx, daemon=not once)
+    house = open_for_work(ctx, config, daemon=not once)
 
     if not once:
         from archiver import daemon
@@ -91,14 +94,15 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     planned, troubles = house.pipeline.plan(jobs)
     for name, trouble in troubles.items():
         say(f"job {name} was not planned: {plain(str(trouble))}")
-    earlier = house.catalogue.reports.open_generations(job)
-    crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job)
+    earlier = house.catalogue.reports.open_generations(list(house.pipeline.providers), job)
+    opened = list(dict.fromkeys([*earlier, *planned]))
+    crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job, opened=opened)
     signals = progress.work(crew, wait=wait)
-    code = progress.close_with(crew, list(dict.fromkeys([*earlier, *planned])), signals)
+    code = progress.close_with(crew, opened, signals)
     ctx.exit(code or max((trouble.exit_code for trouble in troubles.values()), default=0))
 
 
-def _show_due(config: Any, jobs: list[Any]) -> None:
+def _show_due(config: Any, jobs: list[Any], as_json: bool) -> None:
     from archiver import wiring
     from archiver.catalogue import as_text, as_time
     from archiver.cli.asking import last_ticks
@@ -117,7 +121,7 @@ def _show_due(config: Any, jobs: list[Any]) -> None:
             catch_up=job.catch_up,
         )
         rows += [{"job": job.name, "tick": as_text(tick), "prompts": len(job_prompts(job))} for tick in ticks]
-    print_rows(rows, dict.fromkeys(("job", "tick", "prompts"), plain), as_json=False)
+    print_rows(rows, dict.fromkeys(("job", "tick", "prompts"), plain), as_json=as_json)
     say(f"(dry-run) would ask for {sum(row['prompts'] for row in rows)} prompts, and spend nothing now")
 
 
@@ -150,21 +154,15 @@ def generate(
     config = wiring.load_config(ctx.obj["config"])
     chosen = _choose_provider(config, provider)
     into = wiring.choose_stores(config, stores)
-    for prompt in prompts:
-        if not prompt.strip():
-            raise UsageError("a prompt is empty")
-        if "\0" in prompt or any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
-            raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
+    _check_prompts(prompts)
     if dry_run:
         for prompt in prompts:
             say(f'(dry-run) would ask {chosen} for {n} image(s) of "{plain(prompt)}", into {", ".join(into)}')
         return
     check_secrets(config, [chosen], into)
-    house = _open(ctx)
+    house = open_for_work(ctx, config)
     from archiver.catalogue import Draft
-    from archiver.cli import progress
     from archiver.cli.asking import LINEAGE_COLUMNS
-    from archiver.pipeline.crew import Crew
 
     drafts = [
         Draft(
@@ -181,13 +179,36 @@ def generate(
     ]
     house.catalogue.generations.add(drafts, wiring.now())
     ids = [draft.id for draft in drafts]
-    crew = Crew(house.pipeline, copies=config.archiver.copies, generations=ids)
-    signals = progress.work(crew)
-    if signals and house.catalogue.generations.cancel(ids, wiring.now()):
-        say("prompts that had not been asked yet were cancelled")
+    close = _see_through(house, ids)
     rows = [row for generation in ids for row in house.catalogue.reports.lineage(generation)]
     print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
-    ctx.exit(progress.close_with(crew, ids, signals))
+    ctx.exit(close())
+
+
+def _check_prompts(prompts: Iterable[str]) -> None:
+    for prompt in prompts:
+        if not prompt.strip():
+            raise UsageError("a prompt is empty")
+        if "\0" in prompt or any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
+            raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
+
+
+def _see_through(house: Any, ids: list[str]) -> Callable[[], int]:
+    """Work these generations to their end. Returns what prints the closing line and tells the exit code."""
+    from archiver import wiring
+    from archiver.cli import progress
+    from archiver.pipeline.crew import Crew
+
+    crew = Crew(house.pipeline, copies=house.config.archiver.copies, generations=ids)
+    signals: list[int] = []
+    is_done = False
+    try:
+        signals = progress.work(crew)
+        is_done = not signals
+    finally:  # whoever stopped waiting must not find the rest of his prompts paid for by the next cron run
+        if not is_done and house.catalogue.generations.cancel(ids, wiring.now()):
+            say("prompts that had not been asked yet were cancelled")
+    return lambda: progress.close_with(crew, ids, signals)
 
 
 def _choose_provider(config: Any, named: str | None) -> str:
@@ -203,8 +224,9 @@ def _choose_provider(config: Any, named: str | None) -> str:
 @click.command()
 @click.option("--due", is_flag=True, help="Only what is due: respect the pause after a failure.")
 @click.option("--dry-run", is_flag=True, help="List what would be tried, copy nothing.")
+@json_option
 @click.pass_context
-def drain(ctx: click.Context, due: bool, dry_run: bool) -> None:
+def drain(ctx: click.Context, due: bool, dry_run: bool, as_json: bool) -> None:
     """Copy every image that is still on its way, now.
 
     Typed by a person, it tries everything unclaimed once, whatever its not-before time.
@@ -213,14 +235,20 @@ def drain(ctx: click.Context, due: bool, dry_run: bool) -> None:
     Example: archiver drain
     """
     if dry_run:
-        from archiver.cli.asking import images
+        from archiver import wiring
+        from archiver.cli.asking import open_catalogue, print_images
 
-        ctx.invoke(images, state=("pending", "spooled"), job=None, limit=1_000_000, as_json=False)
+        _, catalogue = open_catalogue(ctx)
+        waiting = catalogue.reports.images(
+            states=("pending", "spooled"), due=wiring.now() if due else None, limit=1_000_000
+        )
+        print_images(waiting, as_json=as_json)
         return
-    house = _open(ctx)
+    from archiver import wiring
     from archiver.cli import progress
     from archiver.pipeline.crew import Crew
 
+    house = open_for_work(ctx, wiring.load_config(ctx.obj["config"]))
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False, try_all=not due)
     signals = progress.work(crew)
     ctx.exit(progress.close_with(crew, [], signals))

@@ -24,13 +24,18 @@ DEMO_PROMPTS = ("a cat on the moon", "一只猫坐在月球上", "a lighthouse i
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
-def init(folder: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Print what would be written.")
+def init(folder: Path, dry_run: bool) -> None:
     """Write an archiver.toml to start from; it works at once, with no account.
 
     \b
     Example: archiver init && archiver run --once
     """
     target = folder / "archiver.toml"
+    if dry_run:
+        click.echo(_sample(), nl=False)
+        say(f"(dry-run) would write {target}")
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
@@ -53,9 +58,10 @@ def _sample() -> str:
 
 @click.command()
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, write nothing.")
 @json_option
 @click.pass_context
-def demo(ctx: click.Context, folder: Path, as_json: bool) -> None:
+def demo(ctx: click.Context, folder: Path, dry_run: bool, as_json: bool) -> None:
     """Walk the whole way of an image: sandbox provider, SQLite catalogue, a folder as the bucket.
 
     \b
@@ -63,6 +69,9 @@ def demo(ctx: click.Context, folder: Path, as_json: bool) -> None:
     """
     from archiver.cli.running import generate
 
+    if dry_run:
+        say(f"(dry-run) would archive {len(DEMO_PROMPTS)} images of the sandbox in {folder / 'archive'}")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "archiver.toml"
     if not path.exists():

@@ -30,7 +30,7 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     """
     from archiver import wiring
     from archiver.cli import progress
-    from archiver.cli.running import _open, check_secrets
+    from archiver.cli.running import check_secrets, open_for_work
     from archiver.pipeline.crew import Crew
 
     config = wiring.load_config(ctx.obj["config"])
@@ -40,7 +40,7 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     if dry_run:
         ctx.exit(1 if _take_in(_judge(config, chosen), files, "(dry-run) ") else 0)
     check_secrets(config, (), chosen)
-    house = _open(ctx)
+    house = open_for_work(ctx, config)
     broken = _take_in(house.backfill(chosen), files)
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False)
     signals = progress.work(crew)

@@ -43,10 +43,11 @@ def require_config(explicit: str | None, environ: Mapping[str, str], *, cwd: Pat
     return found
 
 
-def load(path: Path, environ: Mapping[str, str], machine_zone: str) -> Config:
+def load(path: Path, environ: Mapping[str, str], machine_zone: str | None) -> Config:
     """The configuration in `path`, with the `ARCHIVER_…__…` variables of `environ` on top.
 
-    `machine_zone` is the IANA zone that holds where none is written. Raises ConfigurationError with all problems.
+    `machine_zone` is the IANA zone that holds where none is written; None demands that one is. Raises
+    ConfigurationError with all problems.
     """
     path = path.absolute()  # a `file://` URL beside a relative path would begin with a folder where a host belongs
     raw = _read(path)
@@ -60,7 +61,10 @@ def load(path: Path, environ: Mapping[str, str], machine_zone: str) -> Config:
         variables[dotted(override.path)] = override.variable
         if len(override.path) == 3 and override.path[1] not in named[override.path[0]]:
             variables[dotted(override.path[:2])] = override.variable  # a misspelt name makes a section of its own
-    _fill_in(raw, machine_zone)
+    if machine_zone is None and not _names_zone(raw):
+        message = 'the machine does not tell the name of its time zone; write it here, for example "Asia/Shanghai"'
+        problems.append(Problem("archiver.zone", message))
+    _fill_in(raw, machine_zone or "UTC")
     around = Surroundings(
         folder=path.parent,
         home=Path(environ["HOME"]) if environ.get("HOME") else None,
@@ -136,6 +140,11 @@ def _text(path: Path, key: str = "") -> str:
 def _names(raw: Mapping[str, object], section: str) -> list[str]:
     table = raw.get(section)
     return list(table) if isinstance(table, dict) else []
+
+
+def _names_zone(raw: Mapping[str, object]) -> bool:
+    table = raw.get("archiver")
+    return isinstance(table, dict) and "zone" in table
 
 
 def _apply(raw: dict[str, object], override: Override) -> None:

@@ -9,7 +9,9 @@ This file refuses to know HTTP statuses, SDK exceptions or SQLite: the room that
     │   └── ConfigurationError 2   ... at this key of this file
     ├── Unusable               3   the machine, the catalogue or a store is not fit for work
     └── AdapterError           1   one call to the outside failed
-        ├── Transient  ├── Throttled  ├── Ambiguous  ├── Gone  ├── Corrupt
+        ├── Transient  ├── Throttled  ├── Ambiguous  ├── Gone
+        ├── Corrupt
+        │   └── NotAnImage         a whole document in place of the image
         └── Permanent
             ├── Refused            we refuse: the address guard, or a size cap
             └── KeyTaken           the key already holds other bytes
@@ -77,6 +79,10 @@ class Gone(AdapterError):
 
 class Corrupt(AdapterError):
     """Bytes came, but they are not a whole image: cut short, a web page, a wrong digest."""
+
+
+class NotAnImage(Corrupt):
+    """A whole web page, XML or JSON document came in place of the image: many hosts say "expired" that way."""
 
 
 class Refused(Permanent):

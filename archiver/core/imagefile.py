@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from archiver.core.errors import Corrupt
+from archiver.core.errors import Corrupt, NotAnImage
 from archiver.core.model import ImageInfo
 
 if TYPE_CHECKING:
@@ -224,12 +224,12 @@ def _document(view: memoryview, head: bytes) -> ImageInfo | None:
             raise Corrupt("the SVG is cut short")
         return _odd("svg")
     if text.startswith(b"<?xml"):
-        raise Corrupt("an XML document came instead of an image")
+        raise NotAnImage("an XML document came instead of an image")
     if text.startswith(b"<"):
-        raise Corrupt("a web page came instead of an image")
+        raise NotAnImage("a web page came instead of an image")
     if text.startswith((b"{", b"[")):
-        raise Corrupt("a JSON document came instead of an image")
-    raise Corrupt("plain text came instead of an image")
+        raise NotAnImage("a JSON document came instead of an image")
+    raise NotAnImage("plain text came instead of an image")
 
 
 _ODD_NAMES = {

@@ -15,6 +15,7 @@ here decides (that is `core.policy`), speaks SQL, or knows which providers and s
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,7 @@ from archiver.core.errors import AdapterError, Ambiguous, ArchiverError, Configu
 from archiver.core.model import Failure, Outcome, Ticket
 from archiver.core.ports import Provider
 from archiver.core.redaction import redact
+from archiver.pipeline.leftovers import look_through
 from archiver.pipeline.planning import Job, plan_job
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
@@ -85,7 +87,7 @@ class Pipeline:
         """Ask for one generation, once, and record what comes of it."""
         generation_id = submission.ask.generation_id
         try:
-            answer = self.inbox.open(generation_id, self.now())
+            answer = self.inbox.open(generation_id, self.now)
         except AdapterError as error:  # nothing was sent
             self._unanswered(submission, error)
             return
@@ -98,8 +100,8 @@ class Pipeline:
         except Exception as error:
             # A fault of our own after the request may have left: it may have been charged.
             answer.abandon()
+            log.exception("unexpected", generation=generation_id)
             self._unanswered(submission, Ambiguous(f"unexpected {type(error).__name__}"))
-            raise
         else:
             self.reception.ingest(provider, generation_id, self.owner.id)
 
@@ -111,17 +113,19 @@ class Pipeline:
     def collect(self, provider: Provider, submission: Submission) -> None:
         """Poll accepted work once."""
         generation_id = submission.ask.generation_id
-        answer = self.inbox.open(generation_id, self.now())
+        generations = self.catalogue.generations
+        answer = None
         try:
+            answer = self.inbox.open(generation_id, self.now)
             provider.poll(submission.handle or "", answer)
             answer.finish()
-        except AdapterError as error:
-            answer.abandon()
+        except Exception as error:  # noqa: BLE001 - a poll is free, and is repeated
+            if answer is not None:
+                answer.abandon()
             if isinstance(error, Permanent):
-                self.catalogue.generations.fail(generation_id, self.owner.id, redact(str(error)), self.now())
-        except BaseException:
-            answer.abandon()
-            raise
+                generations.fail(generation_id, self.owner.id, redact(str(error)), self.now())
+            else:
+                generations.complain(generation_id, redact(str(error)), self.now())
         else:
             self.reception.ingest(provider, generation_id, self.owner.id)
 
@@ -160,12 +164,16 @@ class Pipeline:
     def copy(self, ticket: Ticket) -> Outcome:
         """Make one attempt to copy a claimed image. The outcome is to be settled, alone or in a batch with others."""
         try:
-            return self.carrier.transfer(ticket)
+            outcome = self.carrier.transfer(ticket)
+            if ticket.spooled and ticket.url is None and any(item.word == "corrupt" for item in outcome.failures):
+                self.reception.restore(ticket)
         except Exception as error:
             # A fault of our own must not stop the other images, and this one keeps its place.
             log.exception("unexpected", image=ticket.image_id)
             failure = Failure(stage="fetch", word="transient", message=f"unexpected {type(error).__name__}")
             return Outcome(ticket=ticket, fetched=None, failures=(failure,))
+        else:
+            return outcome
 
     def expire(self) -> int:
         """Give up on images that the source has refused for good. Returns how many were lost."""
@@ -182,18 +190,39 @@ class Pipeline:
                 lost += self.catalogue.images.lose(image.image_id, now)
         return lost
 
-    def recover(self) -> None:
-        """Take over from processes that are gone: their claims are free, their answers are read, the rest is in
-        doubt."""
+    def recover(self, *, at_start: bool = False) -> None:
+        """Take over from processes that are gone: their claims are free, their answers are read, the rest is in doubt.
+
+        What cannot be taken over keeps its place and stops nobody. `at_start`: this process has not begun to work.
+        """
         for owner in self.catalogue.images.claimants():
             if not self.owner.is_alive(owner):
                 self.catalogue.images.free(owner)
         for submission, owner in self.catalogue.generations.submitted():
             if owner != self.owner.id and not self.owner.is_alive(owner):
-                self.reception.take_over(submission, owner)
-        self.owner.bury()
+                take_over = partial(self.reception.take_over, submission, owner)
+                self._carefully(take_over, submission.ask.generation_id)
         for generation_id in self.inbox.answered():
-            if self.catalogue.images.is_whole(generation_id):
-                self.inbox.discard(generation_id)
+            self._carefully(partial(self._look_at, generation_id), generation_id)
+        self.owner.bury()
+        look_through(self.spool, self.catalogue, self.now(), is_alone=lambda: at_start and self.owner.is_alone())
         self.spool.sweep(self.catalogue.images.spool_names(), self.now() - LEFTOVER_AGE)
         self.catalogue.scrub()
+
+    def _look_at(self, generation_id: str) -> None:
+        """A whole answer lies in the inbox: it may have done its duty, or nobody may have read it yet."""
+        if self.catalogue.images.is_whole(generation_id):
+            self.inbox.discard(generation_id)
+            return
+        standing = self.catalogue.generations.standing(generation_id)
+        if standing is None or (provider := self.providers.get(standing.provider or "")) is None:
+            return
+        is_left = standing.owner is None or not self.owner.is_alive(standing.owner)
+        if standing.state in ("unknown", "failed") or (standing.state == "accepted" and is_left):
+            self.reception.ingest(provider, generation_id, standing.owner or "")
+
+    def _carefully(self, step: Callable[[], None], generation_id: str) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("not taken over", generation=generation_id)

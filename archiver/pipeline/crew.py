@@ -22,20 +22,24 @@ from archiver.pipeline.settler import Batcher
 #: How often somebody looks whether postponed work has become due, or another process has left some.
 LOOK_AGAIN_S = 1.0
 PATIENCE_WITH_ACCEPTED = timedelta(minutes=10)
+MOST_TROUBLES_KEPT = 1000
 
 log = structlog.get_logger("archiver")
 
 
 @dataclass(slots=True)
 class Tally:
-    """What happened in this run. The catalogue knows what stands; this only feeds progress and exit codes."""
+    """What happened in this run. The catalogue knows what stands; this only feeds progress and exit codes.
+
+    `troubles` holds the last error of images that are still waiting, by id.
+    """
 
     asked: int = 0
     stored: int = 0
     bytes: int = 0
     postponed: int = 0
     lost: int = 0
-    troubles: list[str] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
 
 
 class Crew:
@@ -49,16 +53,19 @@ class Crew:
         asks: bool = True,
         job: str | None = None,
         generations: Sequence[str] | None = None,
+        opened: Sequence[str] = (),
         try_all: bool = False,
     ) -> None:
+        """`generations` restricts the work to these; of `opened`, the crew sees the end also in others' hands."""
         self.pipeline = pipeline
         self.tally = Tally()
         self._generations = generations
+        self._opened = opened or generations or ()
         self._started = pipeline.now()
         self._tries_all_since = self._started if try_all else None
         self._job = job
         self._error: BaseException | None = None
-        self._stop = threading.Event()
+        self._stopping = False
         self._news = threading.Event()
         self._counting = threading.Lock()
         self._batcher = Batcher(self._settle)
@@ -76,8 +83,8 @@ class Crew:
         self._settler.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Take no more work, finish what is in flight, settle it."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take no more work, finish what is in flight, settle it. Raises what went wrong meanwhile."""
         self.stop()
         for gang in (*self._askers, self._copiers):
             gang.stop()
@@ -85,12 +92,13 @@ class Crew:
             gang.join()
         self._batcher.close()
         self._settler.join()
+        if self._error is not None and kind is None:
+            raise self._error
         self.pipeline.catalogue.scrub()
 
     def stop(self) -> None:
-        """End `work` soon. Safe in a signal handler."""
-        self._stop.set()
-        self._news.set()
+        """End `work` within a second. Takes no lock, so that a signal handler may call it."""
+        self._stopping = True
 
     def wake(self) -> None:
         """There may be new work."""
@@ -106,15 +114,19 @@ class Crew:
         could not handle: a catalogue that cannot be written, a full disk.
         """
         self.wake()
-        while not self._stop.is_set():
-            if not self._news.wait(LOOK_AGAIN_S):
-                self.wake()  # somebody else may have left work, or a pause may be over
+        looked = self.pipeline.now()
+        while not self._stopping:
+            has_news = self._news.wait(LOOK_AGAIN_S)
             self._news.clear()
             if self._error is not None:
                 raise self._error
             yield self.tally
             if not forever and self._is_quiet() and self._is_over(until):
                 return
+            if not has_news or self.pipeline.now() - looked >= timedelta(seconds=LOOK_AGAIN_S):
+                # Somebody else may have left work, and a pause may be over, however busy the others are.
+                self.wake()
+                looked = self.pipeline.now()
 
     def _is_quiet(self) -> bool:
         return self._batcher.is_idle and self._copiers.is_idle and all(gang.is_idle for gang in self._askers)
@@ -127,7 +139,12 @@ class Crew:
         next_try, next_poll = self._next_due()
         waits_for_try = next_try is not None and (next_try <= now or (until is not None and next_try <= until))
         waits_for_poll = next_poll is not None and next_poll <= max(patience, now) and now < patience
-        return not (waits_for_try or waits_for_poll)
+        if waits_for_try or waits_for_poll:
+            return False
+        if self._opened and self.pipeline.catalogue.reports.in_other_hands(self._opened):
+            self.pipeline.recover()  # a daemon beside us may have died with it
+            return False
+        return True
 
     def _next_due(self) -> tuple[datetime | None, datetime | None]:
         """When the next image or planned generation of this crew may be tried, and when the next poll is due."""
@@ -181,7 +198,7 @@ class Crew:
         """An answer has come: have its images copied at once. When the copiers are leaving, the asker does it
         itself."""
         self._copiers.wake()
-        while self._stop.is_set() and (copy := self._claim([submission.ask.generation_id])) is not None:
+        while self._stopping and (copy := self._claim([submission.ask.generation_id])) is not None:
             copy()
 
     def _claim(self, generations: Sequence[str] | None = None) -> Task | None:
@@ -209,12 +226,14 @@ class Crew:
             ticket, fetched = outcome.ticket, outcome.fetched
             if is_stored:
                 self.tally.stored += 1
+                self.tally.troubles.pop(ticket.image_id, None)
                 self.tally.bytes += fetched.size if fetched else 0
                 keys = [receipt.key for receipt in outcome.receipts]
                 log.info("stored", image=ticket.image_id, job=ticket.job, keys=keys, size=fetched and fetched.size)
             else:
                 self.tally.postponed += 1
-                self.tally.troubles.append(f"{ticket.image_id}: {item.error}")
+                if len(self.tally.troubles) < MOST_TROUBLES_KEPT:
+                    self.tally.troubles[ticket.image_id] = item.error or ""
                 log.warning(
                     "postponed",
                     image=ticket.image_id,

@@ -39,9 +39,18 @@ class Gang:
             if self._idle:
                 self._changed.notify()
             elif len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._grow()
+
+    def _grow(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more threads: those that there are go on
+            self._calls -= 1
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     @property
     def is_idle(self) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from archiver.catalogue import Arrival, Catalogue, Submission
 from archiver.core import policy
 from archiver.core.errors import AdapterError, Corrupt, Permanent, Unusable
-from archiver.core.model import Accepted, Answer, Completed, Output
+from archiver.core.model import Accepted, Answer, Completed, Output, Ticket
 from archiver.core.ports import Provider
 from archiver.core.pricing import cost_micro
 from archiver.core.redaction import redact
@@ -98,24 +98,46 @@ class Reception:
             generations.fail(generation_id, owner, redact(f"paid, but without an image: {error}"), self.now())
         except Corrupt as error:
             self.inbox.set_aside(generation_id)
-            generations.doubt(generation_id, owner, redact(f"the answer cannot be read: {error}"), self.now())
+            reason = redact(f"the answer cannot be read: {error}")
+            if not generations.doubt(generation_id, owner, reason, self.now()):
+                generations.complain(generation_id, reason, self.now())
         except AdapterError as error:
             # The answer stays in the inbox: the next process reads it.
             raise Unusable(f"{error}; the answer of generation {generation_id} is kept") from error
+
+    def restore(self, ticket: Ticket) -> bool:
+        """Bring inline bytes back into the spool from the answer that they came in. False when it is not there."""
+        generation_id, index = self.catalogue.images.origin(ticket.image_id)
+        standing = self.catalogue.generations.standing(generation_id)
+        provider = self.providers.get(standing.provider or "") if standing else None
+        answer = self.inbox.read(generation_id)
+        if provider is None or answer is None:
+            return False
+        result = provider.read(answer)
+        for output in result.outputs if isinstance(result, Completed) else ():
+            body = Body.of(output.data or b"")
+            if output.index == index and body.sha256 == ticket.sha256:
+                self.spool.keep(ticket.image_id, body)
+                return True
+        return False
 
     def take_over(self, submission: Submission, owner: str) -> None:
         """Finish what an owner that is gone had begun: read its answer if it is whole, else the outcome is in doubt."""
         generation_id = submission.ask.generation_id
         provider = self.providers.get(submission.provider)
-        if provider is None:
+        if provider is None and self.inbox.holds_anything(generation_id):
             return  # its adapter is not configured here, and nobody else can read the answer
-        if not self.inbox.has(generation_id) and (left := self.inbox.salvage(generation_id)) is not None:
+        if (
+            provider is not None
+            and not self.inbox.has(generation_id)
+            and (left := self.inbox.salvage(generation_id)) is not None
+        ):
             try:
                 provider.read(left)
                 self.inbox.adopt(generation_id)
             except (Corrupt, Permanent):
                 self.inbox.set_aside(generation_id)
-        if self.inbox.has(generation_id):
+        if provider is not None and self.inbox.has(generation_id):
             self.ingest(provider, generation_id, owner)
         else:
             self.inbox.set_aside(generation_id)

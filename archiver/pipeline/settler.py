@@ -11,7 +11,7 @@ from datetime import datetime
 
 from archiver.catalogue import Catalogue, Settlement, as_text
 from archiver.core import policy
-from archiver.core.errors import AdapterError
+from archiver.core.errors import AdapterError, Permanent
 from archiver.core.model import Outcome
 from archiver.core.ports import Store
 from archiver.pipeline import lineage
@@ -42,7 +42,7 @@ class Settler:
         settled = self.catalogue.images.settle(settlements, now)
         for generation_id in settled.generations:
             self.inbox.discard(generation_id)
-        results = [(item, item.ticket.image_id in settled.images) for item in settlements]
+        results = [(item, (item.ticket.image_id, item.ticket.claim) in settled.images) for item in settlements]
         for item, is_stored in results:
             if is_stored and item.ticket.spooled is not None:
                 self.spool.discard(item.ticket.spooled)
@@ -70,8 +70,12 @@ class Settler:
         keys: dict[tuple[str, str], str] = {}
         errors: dict[str, AdapterError] = {}
         for name, entries in lines.items():
+            store = self.stores.get(name)
+            if store is None:
+                errors[name] = Permanent(f"store {name!r} is not in the configuration any more")
+                continue
             try:
-                key = lineage.write(self.stores[name], [line for _, line in entries], self.new_id(), now)
+                key = lineage.write(store, [line for _, line in entries], self.new_id(), now)
             except AdapterError as error:
                 errors[name] = error
             else:
@@ -114,11 +118,13 @@ class Settler:
             receipts=tuple((receipt, keys.get((ticket.image_id, receipt.store))) for receipt in outcome.receipts),
             recorded=() if ticket.wants else tuple(recorded),
             spooled=outcome.spooled,
-            unspool=ticket.spooled is not None and ticket.url is not None and bool(at_source),
+            unspool=ticket.spooled is not None
+            and ticket.url is not None
+            and any(failure.word == "corrupt" for failure in at_source),
             not_before=not_before,
             error="; ".join(f"{store}: {text}" if store else text for _, text, store, _ in words) or None,
             # A page in place of an image is as much a refusal as a 404: many hosts say "expired" that way.
-            refused=ticket.spooled is None and any(failure.word in ("gone", "corrupt") for failure in at_source),
+            refused=any(failure.word in ("gone", "notanimage") for failure in at_source),
         )
 
 

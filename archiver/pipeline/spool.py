@@ -7,7 +7,7 @@ too. Nothing here knows what the bytes mean, and nothing here decides when they 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,15 +43,15 @@ def _create(path: Path) -> BinaryIO:
 class AnswerFile:
     """One answer while it arrives: `core.ports.AnswerSink`. A first line says what the HTTP header said."""
 
-    def __init__(self, part: Path, final: Path, file: BinaryIO, received_at: datetime) -> None:
+    def __init__(self, part: Path, final: Path, file: BinaryIO, now: Callable[[], datetime]) -> None:
         self._part = part
         self._final = final
         self._file = file
-        self._received_at = received_at
+        self._now = now
 
     def begin(self, status: int, content_type: str) -> None:
         """Write the first line."""
-        head = {"status": status, "content_type": content_type, "received_at": self._received_at.isoformat()}
+        head = {"status": status, "content_type": content_type, "received_at": self._now().isoformat()}
         self.write(json.dumps(head).encode() + b"\n")
 
     def write(self, piece: bytes) -> None:
@@ -85,8 +85,9 @@ class Inbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self, generation_id: str, now: datetime) -> AnswerFile:
-        """A place for the answer, made before the provider is asked: a full disk shows before money is spent."""
+    def open(self, generation_id: str, now: Callable[[], datetime]) -> AnswerFile:
+        """A place for the answer, made before the provider is asked: a full disk shows before money is spent. `now`
+        tells when its first byte came."""
         part = self._folder / f"{generation_id}.part"
         with _disk(part):
             file = _create(part)
@@ -95,6 +96,10 @@ class Inbox:
     def has(self, generation_id: str) -> bool:
         """Whether a whole answer lies here."""
         return self._path(generation_id).exists()
+
+    def holds_anything(self, generation_id: str) -> bool:
+        """Whether an answer, or a part of one, lies here."""
+        return self.has(generation_id) or (self._folder / f"{generation_id}.part").exists()
 
     def read(self, generation_id: str) -> Answer | None:
         """The answer, or None when there is none."""
@@ -138,13 +143,16 @@ class Inbox:
         head, newline, body = raw.partition(b"\n")
         if not newline:
             return None
-        said = json.loads(head)
-        return Answer(
-            status=int(said["status"]),
-            content_type=str(said["content_type"]),
-            body=body,
-            received_at=datetime.fromisoformat(said["received_at"]).astimezone(UTC),
-        )
+        try:
+            said = json.loads(head)
+            return Answer(
+                status=int(said["status"]),
+                content_type=str(said["content_type"]),
+                body=body,
+                received_at=datetime.fromisoformat(said["received_at"]).astimezone(UTC),
+            )
+        except (ValueError, KeyError, TypeError):  # torn by a power loss: no answer
+            return None
 
 
 class Spool:
@@ -175,6 +183,10 @@ class Spool:
         """Where a kept body lies."""
         return self._folder / name
 
+    def names(self) -> list[str]:
+        """All that lies here, unfinished files included."""
+        return sorted(path.name for path in self._folder.iterdir())
+
     def discard(self, name: str) -> None:
         """Every copy is confirmed: the bytes are no longer needed here."""
         self.path(name).unlink(missing_ok=True)
@@ -184,7 +196,11 @@ class Spool:
         number."""
         swept = 0
         for path in self._folder.iterdir():
-            if path.name not in needed and datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
+            try:
+                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            except FileNotFoundError:  # renamed or settled just now
+                continue
+            if path.name not in needed and written < before:
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.core import policy
-from archiver.core.errors import AdapterError, Corrupt, KeyTaken, Permanent, Throttled
+from archiver.core.errors import AdapterError, Corrupt, KeyTaken, Permanent, Throttled, Transient
 from archiver.core.imagefile import identify
 from archiver.core.model import Failure, Fetched, ImageInfo, Outcome, Receipt, Ticket, Want
 from archiver.core.ports import Store
@@ -53,8 +53,10 @@ class Carrier:
         if ticket.spooled is not None:
             try:
                 body = Body.from_file(self.spool.path(ticket.spooled))
-            except OSError as error:
-                raise Corrupt(f"the spool file cannot be read: {error.strerror}") from error
+            except FileNotFoundError as error:
+                raise Corrupt("the spool file is gone") from error
+            except OSError as error:  # the bytes may be well: too many open files, a disk that stutters
+                raise Transient(f"the spool file cannot be read: {error.strerror}") from error
             if body.sha256 == ticket.sha256:
                 return body
             body.close()
@@ -71,6 +73,8 @@ class Carrier:
                 receipts.append(self._put(ticket, want, body, fetched))
             except AdapterError as error:
                 failures.append(_failure("put", error, want.store))
+            except Exception as error:  # noqa: BLE001 - a fault of our own must not cost the bytes that we hold
+                failures.append(_failure("put", Transient(f"unexpected {type(error).__name__}: {error}"), want.store))
         spooled = None
         if failures and ticket.spooled is None:
             try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from ulid import ULID
 
 from archiver.core.errors import ConfigurationError
@@ -37,24 +36,31 @@ def luck() -> float:
     return random.random()  # noqa: S311 - jitter, no secret
 
 
-def machine_zone() -> str:
-    """The machine's IANA time zone, UTC when it cannot be told."""
-    if zone := os.environ.get("TZ", "").lstrip(":"):
-        return zone if _is_zone(zone) else "UTC"
-    local = Path("/etc/localtime")
-    if local.is_symlink():
-        _, found, name = str(local.resolve()).partition("zoneinfo/")
-        if found and _is_zone(name):
-            return name
-    return "UTC"
+def machine_zone() -> str | None:
+    """The machine's IANA time zone: `TZ`, else /etc/localtime, else /etc/timezone; UTC when there is none of them.
 
-
-def _is_zone(name: str) -> bool:
+    None when they do not tell a name (`TZ=CST-8`, a copied file): guessing would fire jobs at the wrong hour.
+    """
+    told = os.environ.get("TZ", "").removeprefix(":")
+    if not told and not Path("/etc/localtime").exists() and not Path("/etc/timezone").exists():
+        return "UTC"
+    if told and not told.startswith("/"):
+        return _zone(told)
+    for path in (Path(told or "/etc/localtime"), Path("/etc/localtime")):
+        _, found, name = str(path.resolve()).partition("zoneinfo/")
+        if found and (zone := _zone(name)):
+            return zone
     try:
-        ZoneInfo(name)
-    except (ValueError, OSError):
-        return False
-    return True
+        return _zone(Path("/etc/timezone").read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def _zone(name: str) -> str | None:
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, OSError, KeyError):
+        return None
 
 
 def resolve_secret(reference: SecretReference, folder: Path) -> str:
@@ -77,6 +83,8 @@ def resolve_secret(reference: SecretReference, folder: Path) -> str:
 
 def set_up_logging(level: str) -> None:
     """Log lines on stderr: readable on a terminal, one JSON object a line elsewhere. Secrets are taken out last."""
+    import structlog  # late: questions to the catalogue log nothing
+
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     is_terminal = sys.stderr.isatty()

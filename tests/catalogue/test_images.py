@@ -51,8 +51,7 @@ def test_nearest_deadline_first_and_what_is_past_it_last(catalogue: Catalogue) -
     expected = ["i2", "i5", "i3", "i0", "i4", "i1"]
     tickets = catalogue.images.claim("worker", NOW, LEASE, limit=10)
     assert [ticket.image_id for ticket in tickets] == expected
-    for ticket in tickets:
-        assert catalogue.images.release(ticket)
+    assert catalogue.images.free("worker") == len(tickets)
     assert [claim_one(catalogue).image_id for _ in expected] == expected
     assert claimed(catalogue) == []
 
@@ -113,21 +112,10 @@ def test_a_ghost_changes_nothing(catalogue: Catalogue, heir: str) -> None:
     ghost = claim_one(catalogue)
     claim_one(catalogue, heir, NOW + 2 * LEASE)
     before = image_row(catalogue), ask(catalogue, "select * from copies")
-    assert not catalogue.images.release(ghost)
     settled = catalogue.images.settle([safe(ghost), no(ghost)], NOW + 2 * LEASE)
     assert (settled.images, settled.generations) == (frozenset(), ())
     assert (image_row(catalogue), ask(catalogue, "select * from copies")) == before
     assert kinds(catalogue) == []
-
-
-def test_a_released_image_is_free_at_once_and_untried(catalogue: Catalogue) -> None:
-    """It can be released once."""
-    with_deadlines(catalogue, 1)
-    ticket = claim_one(catalogue)
-    assert catalogue.images.release(ticket)
-    assert not catalogue.images.release(ticket)
-    assert image_row(catalogue)["attempts"] == 0
-    assert claim_one(catalogue).claim == 2
 
 
 def test_claims_of_the_dead_are_freed(catalogue: Catalogue) -> None:

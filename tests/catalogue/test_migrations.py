@@ -69,7 +69,7 @@ def test_damaged_pages_are_unusable_and_no_traceback(tmp_path: Path, table: str)
     content[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(Unusable, match=r"cannot be (used|read): database disk image is malformed"):
-        Catalogue.open(tmp_path, create=False).generations.submitted()
+        Catalogue.open(tmp_path, create=False).generations.standing("g0")
     with pytest.raises(Unusable, match=r"cannot be (used|read|written): database disk image is malformed"):
         Catalogue.open(tmp_path, create=False).generations.add([draft("late")], NOW)
 

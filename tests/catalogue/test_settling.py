@@ -31,7 +31,7 @@ SOON = NOW + timedelta(seconds=20)
 
 def settle(catalogue: Catalogue, *items: Settlement, at: object = NOW) -> list[str]:
     """Write them. Returns the images that are stored now."""
-    return sorted(catalogue.images.settle(items, at).images)  # type: ignore[arg-type]
+    return sorted(image for image, _ in catalogue.images.settle(items, at).images)  # type: ignore[arg-type]
 
 
 def copies(catalogue: Catalogue) -> list[tuple[object, ...]]:
@@ -58,7 +58,7 @@ def test_stored_keeps_the_facts_and_forgets_the_url(catalogue: Catalogue) -> Non
     done = NOW + timedelta(seconds=3)
     item = safe(ticket, fetched=fetched(NOW + timedelta(seconds=2)))
     settled = catalogue.images.settle([item], done)
-    assert (settled.images, settled.generations) == (frozenset({"i0"}), ("g0",))
+    assert (settled.images, settled.generations) == (frozenset({("i0", 1)}), ("g0",))
     row = image_row(catalogue)
     assert (row["state"], row["attempts"], row["claimed_by"], row["error"]) == ("stored", 1, None, None)
     assert (row["archived_at"], row["fetched_at"]) == (as_text(done), "2026-11-20T09:00:02.000Z")
@@ -90,7 +90,8 @@ def test_a_batch_is_settled_item_by_item_in_one_transaction(catalogue: Catalogue
     """Stored, postponed and stale side by side."""
     completed(catalogue, *(arrival(number, index=number) for number in range(3)))
     tickets = catalogue.images.claim("worker", NOW, HOUR, limit=3)
-    catalogue.images.release(tickets[2])
+    catalogue.images.free("worker")
+    tickets[:2] = catalogue.images.claim("worker", NOW, HOUR, limit=2)
     assert settle(catalogue, safe(tickets[0]), no(tickets[1]), safe(tickets[2])) == ["i0"]
     assert ask(catalogue, "select state, attempts from images order by id") == [
         ("stored", 1),

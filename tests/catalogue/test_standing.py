@@ -85,8 +85,9 @@ def test_how_generations_stand(catalogue: Catalogue) -> None:
         1,
     )
     assert (second["generation_id"], second["state"], second["images"]) == ("g1", "planned", 0)
-    assert catalogue.reports.open_generations() == ["g1", "g2"]
-    assert catalogue.reports.open_generations("daily") == ["g2"]
+    assert catalogue.reports.open_generations(["apiyi"]) == ["g1", "g2"]
+    assert catalogue.reports.open_generations(["apiyi"], "daily") == ["g2"]
+    assert catalogue.reports.open_generations(["another"]) == []
 
 
 def test_jobs_with_their_ticks(catalogue: Catalogue) -> None:

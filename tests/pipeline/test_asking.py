@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_a_full_disk_while_the_answer_arrives_never_pays_twice(tmp_path: Path, m
         (fox,) = shop.plan("double", "a fox")
         opened = shop.pipeline.inbox.open
 
-        def open_full(generation_id: str, now: datetime) -> AnswerFile:
+        def open_full(generation_id: str, now: Callable[[], datetime]) -> AnswerFile:
             answer = opened(generation_id, now)
             answer._file = Full(answer._file)  # type: ignore[assignment]
             return answer

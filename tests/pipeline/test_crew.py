@@ -22,7 +22,7 @@ def test_a_gang_begins_the_next_task_before_the_first_is_done() -> None:
     lock = threading.Lock()
     idle = threading.Event()
 
-    def take():  # type: ignore[no-untyped-def]
+    def take():
         with lock:
             if not tasks:
                 return None
@@ -56,7 +56,7 @@ def test_a_gang_is_never_larger_than_its_limit() -> None:
         with lock:
             now -= 1
 
-    def take():  # type: ignore[no-untyped-def]
+    def take():
         with lock:
             return work if tasks and tasks.pop() is not None else None
 
@@ -148,5 +148,5 @@ def test_waiting_until_tries_postponed_work_again(tmp_path: Path) -> None:
         shop.plan("double", "a fox")
         with Crew(shop.pipeline, copies=4) as crew:
             for _ in crew.work(until=clock() + timedelta(hours=1)):
-                clock.advance(seconds=20)
+                clock.advance(seconds=5)
         assert crew.tally.stored == 1

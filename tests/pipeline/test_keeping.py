@@ -181,7 +181,7 @@ def test_an_image_that_comes_back_late_is_saved(tmp_path: Path, clock: Clock) ->
 def test_a_bug_in_one_transfer_leaves_the_others_alone(
     tmp_path: Path, double: ImagesProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unexpected exception postpones its own image only."""
+    """An unexpected exception postpones its own image only, and does not cost the bytes that were fetched."""
     with open_workshop(tmp_path / "d", double=double) as shop:
         shop.plan("double", "a fox", "a hare")
         shop.ask("double")
@@ -194,8 +194,8 @@ def test_a_bug_in_one_transfer_leaves_the_others_alone(
 
         monkeypatch.setattr(store, "put_new", stumbles_once)
         shop.copy()
-        assert sorted(shop.states()) == ["pending", "stored"]
-        (waiting,) = shop.catalogue.reports.images(states=["pending"], limit=9)
+        assert sorted(shop.states()) == ["spooled", "stored"]
+        (waiting,) = shop.catalogue.reports.images(states=["spooled"], limit=9)
         assert "ZeroDivisionError" in waiting["error"]
 
 

@@ -136,7 +136,6 @@ def _assert_odd_answers_are_kept(world: World, rows: dict[str, dict[str, Any]]) 
         assert body in rest and bool(body) == bool(rest)
 
 
-@pytest.mark.xfail(reason="Reports.under_way does not say how many images were asked for")
 def test_fewer_images_than_asked_for_are_archived_and_said(
     world: World, provider: ImagesProvider, tmp_path: Path
 ) -> None:

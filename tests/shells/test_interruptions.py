@@ -97,7 +97,6 @@ def test_one_job_runs_alone(world: World, provider: ImagesProvider, tmp_path: Pa
     assert [row["prompt"] for row in world.rows("images", "--job", "second")] == ["b"]
 
 
-@pytest.mark.xfail(reason="Tally.troubles keeps what was stored by a later attempt of the same run: exit 1")
 def test_wait_sits_out_the_pause_of_a_source(world: World, provider: ImagesProvider, tmp_path: Path) -> None:
     """With `--wait` an image that was postponed is tried again in the same run; without, it is left for the next."""
     provider.image_first = (Behaviour(status=500),)

@@ -1,0 +1,141 @@
+"""Building a pipeline from a configuration, and closing it again."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from archiver import config as configuration
+from archiver.catalogue import Catalogue, Owner
+from archiver.config import Config
+from archiver.core.errors import UsageError
+from archiver.core.ports import Outside, Provider, Store
+from archiver.pipeline import Job, Pipeline
+from archiver.pipeline.backfill import Backfill
+from archiver.pipeline.reception import Reception
+from archiver.pipeline.settler import Settler
+from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.transfer import Carrier
+from archiver.transport import AddressGuard, CurlEngine, FetchLimits
+from archiver.wiring import choose_stores, make_data_dir
+from archiver.wiring.adapters import connect
+from archiver.wiring.surroundings import luck, new_id, now, resolve_secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """Everything that is built from one configuration."""
+
+    config: Config
+    catalogue: Catalogue
+    pipeline: Pipeline
+    stores: Mapping[str, Store]
+
+    def jobs(self, name: str | None = None) -> list[Job]:
+        """The enabled jobs, or the one called `name`. Raises UsageError for an unknown one."""
+        known = {job.name: job for job in self.config.jobs}
+        if name is not None and name not in known:
+            raise UsageError(f"there is no job {name!r}; known are: {', '.join(known) or 'none'}")
+        chosen = [known[name]] if name is not None else [job for job in self.config.jobs if job.enabled]
+        return [
+            Job(
+                name=job.name,
+                schedule=job.when,
+                schedule_text=f"{job.schedule} ({job.zone})",
+                catch_up=job.catch_up,
+                provider=job.provider,
+                model=self.pipeline.providers[job.provider].model,
+                stores=job.stores,
+                prompts=partial(configuration.job_prompts, job),
+                size=job.size,
+                n=job.n,
+                priority=job.priority,
+                tags=job.tags,
+            )
+            for job in chosen
+        ]
+
+    def backfill(self, stores: Sequence[str]) -> Backfill:
+        """The way in for URLs kept elsewhere; `stores` as in `choose_stores`."""
+        return Backfill(
+            catalogue=self.catalogue,
+            stores=choose_stores(self.config, stores),
+            zone=ZoneInfo(self.config.archiver.zone),
+            now=now,
+            new_id=new_id,
+        )
+
+
+def _serving(providers: Mapping[str, Provider], stack: ExitStack) -> list[Any]:
+    """Start the providers that serve their images themselves (the sandbox); `stack` closes them."""
+    found: list[Any] = [provider for provider in providers.values() if hasattr(provider, "serve")]
+    for provider in found:
+        stack.callback(provider.close)
+        provider.serve()
+    return found
+
+
+@contextmanager
+def open_house(config: Config) -> Iterator[House]:
+    """Build the pipeline, take over from processes that are gone, and close everything at the end."""
+    os.umask(0o077)
+    data_dir = config.archiver.data_dir
+    make_data_dir(data_dir)
+    with ExitStack() as stack:
+        catalogue = Catalogue.open(data_dir, create=True)
+        stack.callback(catalogue.close)
+        owner = stack.enter_context(Owner(data_dir / "owners", new_id()))
+        network = config.network
+        sandboxes: list[Any] = []
+        # Loopback is refused but for the sandbox's own address, which may change while it runs.
+        guard = AddressGuard(
+            config.fetch.allow_cidrs, lambda address, port: (address, port) in {own.address() for own in sandboxes}
+        )
+        engine = CurlEngine(network, guard, temp_dir=data_dir / "parts")
+        stack.callback(engine.close)
+        outside = Outside(
+            secret=partial(resolve_secret, folder=config.path.parent),
+            now=now,
+            network=network,
+            engine=engine,
+            state_dir=data_dir / "providers",
+        )
+        providers: dict[str, Provider] = {
+            name: connect(config, "providers", name, outside) for name in config.providers
+        }
+        sandboxes += _serving(providers, stack)
+        outside = replace(outside, state_dir=data_dir / "stores")
+        stores: dict[str, Store] = {name: connect(config, "stores", name, outside) for name in config.stores}
+        limits = FetchLimits(max_bytes=config.fetch.max_bytes)
+        inbox, spool = Inbox(data_dir / "inbox"), Spool(data_dir / "spool")
+        carrier = Carrier(
+            fetch=partial(engine.fetch, limits=limits),
+            stores=stores,
+            spool=spool,
+            key_template=config.archiver.key_template,
+            now=now,
+        )
+        settler = Settler(
+            catalogue=catalogue, stores=stores, inbox=inbox, spool=spool, now=now, luck=luck, new_id=new_id
+        )
+        reception = Reception(
+            catalogue=catalogue, providers=providers, inbox=inbox, spool=spool, now=now, new_id=new_id
+        )
+        pipeline = Pipeline(
+            catalogue=catalogue,
+            owner=owner,
+            providers=providers,
+            reception=reception,
+            carrier=carrier,
+            settler=settler,
+            inbox=inbox,
+            spool=spool,
+            now=now,
+            luck=luck,
+            new_id=new_id,
+        )
+        pipeline.recover(at_start=True)
+        yield House(config=config, catalogue=catalogue, pipeline=pipeline, stores=stores)
