@@ -168,11 +168,6 @@ class Images:
                 note(db, now, "lost", image_id=image_id, detail=lost["error"])
         return lost is not None
 
-    def waiting(self) -> int:
-        """How many images are still on their way."""
-        rows = self._database.rows("select count(*) as n from images where state in ('pending', 'spooled')")
-        return int(rows[0]["n"])
-
     def origin(self, image_id: str) -> tuple[str, int]:
         """The generation of an image, and its place in the answer. Raises KeyError for an unknown image."""
         rows = self._database.rows("select generation_id, idx from images where id = ?", (image_id,))

@@ -133,6 +133,17 @@ class Reports:
         )
         return [row["id"] for row in rows]
 
+    def busy(self) -> tuple[int, int]:
+        """How many generations are being asked for, and how many images are still on their way."""
+        row = self._ask(
+            """
+            select (select count(*) from generations
+                    where state in ('planned', 'submitted', 'accepted') and state <> 'planned') as asking,
+                (select count(*) from images where state in ('pending', 'spooled')) as waiting
+            """
+        )[0]
+        return row["asking"], row["waiting"]
+
     def in_other_hands(self, generation_ids: Sequence[str]) -> bool:
         """Whether somebody is asking for one of these generations, or copying one of their images, just now."""
         return bool(

@@ -178,19 +178,26 @@ def status(ctx: click.Context, as_json: bool) -> None:
     Example: archiver status --json
     """
     import json
+    from dataclasses import asdict
 
     from archiver import wiring
 
+    from archiver.core.alerting import SPOOL_MAX, conditions
+
     _, catalogue = open_catalogue(ctx)
-    standing = catalogue.reports.status(wiring.now())
+    now = wiring.now()
+    standing = catalogue.reports.status(now)
+    alerts = conditions(catalogue.watching.facts(now), now, spool_max=SPOOL_MAX)
     if as_json:
-        click.echo(json.dumps([standing], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([{**standing, "alerts": [asdict(one) for one in alerts]}], ensure_ascii=False, indent=2))
     else:
         for name, value in standing.items():
             text = (
                 ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else plain(value)
             )
             click.echo(f"{name.replace('_', ' ') + ':':22}{text or '-'}")
+        for alert in alerts:
+            click.echo(f"alert ({alert.level}): {plain(alert.text)}")
     if standing["images"].get("lost"):
         ctx.exit(4)
     if standing["at_risk"] or standing["unknown_generations"]:

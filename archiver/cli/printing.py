@@ -5,7 +5,6 @@ Data goes to stdout. Control characters in what came from outside (prompts, erro
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LONGEST_CELL = 48
+WIDEST = 4000
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 
@@ -49,14 +49,14 @@ def print_rows(
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not sys.stdout.isatty())
+        table.add_column(name.replace("_", " "), no_wrap=True)
     for row in rows:
         table.add_row(*(Text(show(row[name])) for name, show in columns.items()))
-    console = Console() if sys.stdout.isatty() else Console(width=4000, no_color=True)
-    for line in console.render_lines(table, pad=False) if not sys.stdout.isatty() else ():
-        click.echo("".join(segment.text for segment in line).rstrip())
-    if sys.stdout.isatty():
+    # As wide as it is, on a terminal too: a key that is folded into its column cannot be copied.
+    console = Console(width=WIDEST, highlight=False, no_color=True)
+    with console.capture() as captured:
         console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def say(text: str) -> None:

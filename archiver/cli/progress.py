@@ -26,15 +26,16 @@ def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
     from rich.console import Console
 
     counted = None
-    waiting = 0
+    asking = waiting = 0
     with Console(stderr=True).status("starting") as line:
         for tally in tallies:
             if counted is None or pipeline.now() - counted >= BETWEEN_COUNTS:
-                waiting = pipeline.catalogue.images.waiting()
+                asking, waiting = pipeline.catalogue.reports.busy()
                 counted = pipeline.now()
             line.update(
-                f"{tally.asked} asked, {tally.stored} archived ({tally.bytes / 1e6:.1f} MB), {waiting} on their way,"
-                f" {tally.postponed} postponed"
+                f"{asking} being asked, {tally.asked} answered,"
+                f" {tally.stored} archived ({tally.bytes / 1e6:.1f} MB),"
+                f" {waiting} on their way, {tally.postponed} postponed"
             )
 
 

@@ -47,6 +47,13 @@ def check_secrets(config: Any, providers: Iterable[str], stores: Iterable[str]) 
     wiring.check_secrets(replace(config, providers=needed, stores={name: config.stores[name] for name in stores}))
 
 
+def check_alerts(house: Any) -> None:
+    """Tell of what stands at the end of a command, and send it where the configuration says."""
+    from archiver import alerts
+
+    alerts.set_up(house, tell=lambda alert: say(f"alert ({alert.level}): {plain(alert.text)}")).check()
+
+
 def _choose_jobs(config: Any, name: str | None) -> list[Any]:
     known = {job.name: job for job in config.jobs}
     if name is not None and name not in known:
@@ -84,9 +91,9 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     house = open_for_work(ctx, config, daemon=not once)
 
     if not once:
-        from archiver import daemon
+        from archiver import alerts, daemon
 
-        progress.follow(daemon.run(house), house.pipeline)
+        progress.follow(daemon.run(house, alerts.set_up(house)), house.pipeline)
         return
     from archiver.pipeline.crew import Crew
 
@@ -99,6 +106,7 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job, opened=opened)
     signals = progress.work(crew, wait=wait)
     code = progress.close_with(crew, opened, signals)
+    check_alerts(house)
     ctx.exit(code or max((trouble.exit_code for trouble in troubles.values()), default=0))
 
 
@@ -251,4 +259,6 @@ def drain(ctx: click.Context, due: bool, dry_run: bool, as_json: bool) -> None:
     house = open_for_work(ctx, wiring.load_config(ctx.obj["config"]))
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False, try_all=not due)
     signals = progress.work(crew)
-    ctx.exit(progress.close_with(crew, [], signals))
+    code = progress.close_with(crew, [], signals)
+    check_alerts(house)
+    ctx.exit(code)
