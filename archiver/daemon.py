@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from archiver.catalogue import SoleDaemon
+from archiver.core.errors import Unusable
 from archiver.pipeline.crew import Crew, Tally
 from archiver.wiring.house import House
 
@@ -22,11 +23,22 @@ from archiver.wiring.house import House
 PLAN_EVERY = timedelta(seconds=1)
 RECOVER_EVERY = timedelta(seconds=30)
 EXPIRE_EVERY = timedelta(minutes=5)
+ALERT_EVERY = timedelta(seconds=30)
 
 log = structlog.get_logger("archiver")
 
 
-def run(house: House) -> Iterator[Tally]:
+class Alarm(Protocol):
+    """What `archiver.alerts` gives: a round of telling, and a last word when the catalogue cannot be used."""
+
+    def check(self) -> None:
+        """Tell of every condition that is due to be told of."""
+
+    def cry(self, error: Unusable) -> None:
+        """Tell that the work ends."""
+
+
+def run(house: House, alarm: Alarm) -> Iterator[Tally]:
     """Work until SIGTERM or SIGINT, reporting about once a second. Raises Unusable when another daemon is at work."""
     pipeline = house.pipeline
     jobs = house.jobs()
@@ -65,7 +77,12 @@ def run(house: House) -> Iterator[Tally]:
             scheduler = BackgroundScheduler(
                 timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
             )
-            for step, period in ((tick, PLAN_EVERY), (pipeline.recover, RECOVER_EVERY), (expire, EXPIRE_EVERY)):
+            for step, period in (
+                (tick, PLAN_EVERY),
+                (pipeline.recover, RECOVER_EVERY),
+                (expire, EXPIRE_EVERY),
+                (alarm.check, ALERT_EVERY),
+            ):
                 _every(scheduler, guarded(step), period, pipeline.now())
             scheduler.start()
             log.info("started", jobs=[job.name for job in jobs], data_dir=str(house.config.archiver.data_dir))
@@ -76,6 +93,9 @@ def run(house: House) -> Iterator[Tally]:
             if failures:
                 raise failures[0]
         log.info("stopped")
+    except Unusable as error:
+        alarm.cry(error)
+        raise
     finally:
         lock.close()
 

@@ -7,12 +7,16 @@ transaction is open while anybody talks to the network.
 
 from pathlib import Path
 
+from archiver.catalogue.claiming import Resting
 from archiver.catalogue.database import Database, as_text, as_time
+from archiver.catalogue.fitness import Fitness, Wanted
 from archiver.catalogue.generations import Generations
 from archiver.catalogue.images import Images
+from archiver.catalogue.outcomes import Outcomes
 from archiver.catalogue.owners import Owner, SoleDaemon
 from archiver.catalogue.reports import Reports
 from archiver.catalogue.rows import Arrival, Draft, Settlement, Submission
+from archiver.catalogue.watching import Watching
 from archiver.core.errors import Unusable
 
 __all__ = [
@@ -20,9 +24,11 @@ __all__ = [
     "Catalogue",
     "Draft",
     "Owner",
+    "Resting",
     "Settlement",
     "SoleDaemon",
     "Submission",
+    "Wanted",
     "as_text",
     "as_time",
 ]
@@ -31,13 +37,17 @@ FILE_NAME = "catalogue.db"
 
 
 class Catalogue:
-    """An open catalogue: `generations` (asking), `images` (keeping) and `reports` (read-only questions)."""
+    """An open catalogue: `generations` (asking), `outcomes` (what came of it, and its cost), `images` (keeping),
+    `reports` (read-only questions) and `watching` (alerts)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.generations = Generations(database)
+        self.outcomes = Outcomes(database)
         self.images = Images(database)
+        self.fitness = Fitness(database)
         self.reports = Reports(database)
+        self.watching = Watching(database)
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool) -> "Catalogue":

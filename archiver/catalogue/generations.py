@@ -5,12 +5,24 @@ else ever does. A generation leaves `planned` by one guarded UPDATE, so that it 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from archiver.catalogue.database import Database, as_text, as_time
-from archiver.catalogue.rows import Arrival, Draft, Standing, Submission, insert_arrival, insert_generation, note
-from archiver.core.model import Ask
+from archiver.catalogue import budgets
+from archiver.catalogue.database import Connection, Database, as_text, as_time
+from archiver.catalogue.fitness import FIT
+from archiver.catalogue.rows import (
+    Arrival,
+    Draft,
+    Standing,
+    Submission,
+    insert_arrival,
+    insert_generation,
+    note,
+    submission_of,
+)
+from archiver.core.budget import Limit, applicable, purses
+from archiver.core.pricing import cost_micro as cost_of
 from archiver.core.states import GENERATION
 
 # Spelled as in the partial index `generations_open`: SQLite would scan the whole table otherwise.
@@ -62,32 +74,47 @@ class Generations:
                 insert_generation(db, draft, "planned", now, None)
 
     def begin_submit(
-        self, provider: str, owner: str, now: datetime, *, job: str | None = None, ids: Sequence[str] | None = None
+        self,
+        provider: str,
+        owner: str,
+        now: datetime,
+        *,
+        job: str | None = None,
+        ids: Sequence[str] | None = None,
+        fit: Collection[str] | None = None,
+        price_micro: int | None = None,
+        limits: Sequence[Limit] = (),
     ) -> Submission | None:
-        """Take the next planned generation of a provider that is due, and commit that it is being asked for."""
-        with self._database.write() as db:
-            row = db.execute(
-                f"""
-                update generations
-                set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null
-                where seq = (
-                    select seq from generations
+        """Take the next planned generation of a provider that is due, and commit that it is being asked for.
+
+        With `fit`, only one that wants no other stores. Its expected cost is taken out of every budget (`limits`) that
+        holds for it, in the same transaction; what has no room waits for the next day or month, and the next one is
+        tried.
+        """
+        scope = {"provider": provider, "job": job, "ids": None if ids is None else json.dumps(list(ids))}
+        scope["fit"] = None if fit is None else json.dumps(sorted(fit))
+        while True:
+            with self._database.write() as db:
+                row = db.execute(
+                    f"""
+                    select * from generations
                     where {_OPEN} and state = 'planned' and provider = :provider
                         and (not_before is null or not_before <= :now)
                         and (:job is null or job = :job)
                         and (:ids is null or id in (select value from json_each(:ids)))
+                        and {FIT}
                     order by priority desc, seq limit 1
-                ) returning *
-                """,
-                {
-                    "owner": owner,
-                    "now": as_text(now),
-                    "provider": provider,
-                    "job": job,
-                    "ids": None if ids is None else json.dumps(list(ids)),
-                },
-            ).fetchone()
-        return None if row is None else _submission(row)
+                    """,
+                    {**scope, "now": as_text(now)},
+                ).fetchone()
+                if row is None:
+                    return None
+                cost = cost_of(price_micro, row["n"])
+                due = purses(applicable(limits, provider, row["job"]), now)
+                full = budgets.reserve(db, due, cost)
+                if full is None:
+                    return _begin(db, row["seq"], (cost, budgets.as_charged(due)), owner, now)
+                budgets.hold(db, row, full, cost, now)
 
     def next_poll(self, provider: str, owner: str, now: datetime, again: datetime) -> Submission | None:
         """Take the next accepted generation that is due for a poll; nobody else polls it before `again`."""
@@ -110,15 +137,16 @@ class Generations:
                     "provider": provider,
                 },
             ).fetchone()
-        return None if row is None else _submission(row)
+        return None if row is None else submission_of(row)
 
     def withdraw(self, generation_id: str, owner: str, not_before: datetime, error: str, now: datetime) -> bool:
-        """Back to `planned`: the provider was provably not asked, or charged nothing."""
-        return self._move("withdraw", generation_id, owner, now, error=error, not_before=not_before)
+        """Back to `planned`: the provider was provably not asked, or charged nothing. The budgets have it back."""
+        return self._move("withdraw", generation_id, owner, now, error=error, not_before=not_before, is_free=True)
 
-    def fail(self, generation_id: str, owner: str, error: str, now: datetime) -> bool:
-        """The provider said no for good, or answered without an image."""
-        return self._move("fail", generation_id, owner, now, error=error)
+    def fail(self, generation_id: str, owner: str, error: str, now: datetime, *, is_free: bool = False) -> bool:
+        """The provider said no for good, or answered without an image. `is_free`: it provably charged nothing, and the
+        budgets have it back."""
+        return self._move("fail", generation_id, owner, now, error=error, is_free=is_free)
 
     def doubt(self, generation_id: str, owner: str, error: str, now: datetime) -> bool:
         """It was sent, and no answer came that we can read: it may have been charged. Never repeated by itself."""
@@ -157,7 +185,8 @@ class Generations:
                 f"""
                 update generations set state = 'completed', answered_at = :answered, request_id = :request_id,
                     cost_micro = :cost, owner = null, not_before = null, error = null
-                where id = :id and state in ({_sources("complete")}) returning stores, n
+                where id = :id and state in ({_sources("complete")})
+                returning stores, n, expected_micro, charged_to
                 """,
                 {
                     "answered": as_text(answered_at),
@@ -168,31 +197,14 @@ class Generations:
             ).fetchone()
             if row is None:
                 return False
+            if cost_micro is not None and row["expected_micro"] is not None:
+                budgets.settle(db, row["charged_to"], cost_micro - row["expected_micro"])
             for arrival in arrivals:
                 insert_arrival(db, generation_id, arrival, json.loads(row["stores"]), now)
             if len(arrivals) < row["n"]:
                 detail = f"{len(arrivals)} of {row['n']} images came"
                 note(db, now, "short", generation_id=generation_id, detail=detail)
         return True
-
-    def next_due(
-        self, state: str, *, providers: Sequence[str], job: str | None, ids: Sequence[str] | None
-    ) -> datetime | None:
-        """When the next generation in `state` (`planned` or `accepted`) is due, None when there is none in scope."""
-        row = self._database.rows(
-            f"""
-            select min(coalesce(not_before, created_at)) as due from generations
-            where {_OPEN} and state = :state and provider in (select value from json_each(:providers))
-                and (:job is null or job = :job) and (:ids is null or id in (select value from json_each(:ids)))
-            """,
-            {
-                "state": state,
-                "providers": json.dumps(list(providers)),
-                "job": job,
-                "ids": None if ids is None else json.dumps(list(ids)),
-            },
-        )[0]
-        return as_time(row["due"]) if row["due"] else None
 
     def standing(self, generation_id: str) -> Standing | None:
         """How one generation stands, None when there is no such."""
@@ -212,7 +224,7 @@ class Generations:
     def submitted(self) -> list[tuple[Submission, str]]:
         """All generations in state `submitted`, with the owner that asked."""
         rows = self._database.rows(f"select * from generations where {_OPEN} and state = 'submitted'")
-        return [(_submission(row), row["owner"]) for row in rows]
+        return [(submission_of(row), row["owner"]) for row in rows]
 
     def _move(
         self,
@@ -224,6 +236,7 @@ class Generations:
         error: str | None = None,
         handle: str | None = None,
         not_before: datetime | None = None,
+        is_free: bool = False,
     ) -> bool:
         with self._database.write() as db:
             moved = db.execute(
@@ -231,6 +244,7 @@ class Generations:
                 update generations set state = :target, error = :error, handle = coalesce(:handle, handle),
                     not_before = :not_before
                 where id = :id and owner = :owner and state in ({_sources(name)})
+                returning expected_micro, charged_to
                 """,
                 {
                     "target": GENERATION[name].target,
@@ -240,29 +254,33 @@ class Generations:
                     "id": generation_id,
                     "owner": owner,
                 },
-            ).rowcount
-            if moved and name != "accept":
+            ).fetchone()
+            if moved is None:
+                return False
+            if is_free:
+                budgets.settle(db, moved["charged_to"], -(moved["expected_micro"] or 0))
+                # Should its images come home late all the same, the purses are debited then.
+                db.execute(
+                    "update generations set cost_micro = 0, expected_micro = 0 where id = ? and state = 'failed'",
+                    (generation_id,),
+                )
+            if name != "accept":
                 note(db, now, GENERATION[name].target, generation_id=generation_id, detail=error)
-        return bool(moved)
+        return True
+
+
+def _begin(db: Connection, seq: int, charged: tuple[int | None, str], owner: str, now: datetime) -> Submission:
+    row = db.execute(
+        """
+        update generations
+        set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null,
+            held = 0, expected_micro = :expected, charged_to = :charged_to
+        where seq = :seq and state = 'planned' returning *
+        """,
+        {"seq": seq, "owner": owner, "now": as_text(now), "expected": charged[0], "charged_to": charged[1]},
+    ).fetchone()
+    return submission_of(row)
 
 
 def _sources(move: str) -> str:
     return ", ".join(f"'{state}'" for state in sorted(GENERATION[move].sources))
-
-
-def _submission(row: "dict[str, str | int | None]") -> Submission:
-    ask = Ask(
-        generation_id=str(row["id"]),
-        prompt=str(row["prompt"]),
-        model=str(row["model"]),
-        size=None if row["size"] is None else str(row["size"]),
-        n=int(row["n"] or 1),
-    )
-    return Submission(
-        ask=ask,
-        provider=str(row["provider"]),
-        attempts=int(row["attempts"] or 0),
-        job=None if row["job"] is None else str(row["job"]),
-        created_at=as_time(str(row["created_at"])),
-        handle=None if row["handle"] is None else str(row["handle"]),
-    )

@@ -5,10 +5,12 @@ process which slept through its lease changes nothing when it wakes.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from archiver.catalogue.database import Connection, Database, Row, as_text, as_time
+from archiver.catalogue import claiming
+from archiver.catalogue.claiming import NOBODY, Resting
+from archiver.catalogue.database import Connection, Database, as_text, as_time
 from archiver.catalogue.rows import (
     Arrival,
     Draft,
@@ -21,30 +23,7 @@ from archiver.catalogue.rows import (
     note,
 )
 from archiver.catalogue.settling import is_all_stored, write_settlement
-from archiver.core.model import Ticket, Want
-from archiver.core.tempurl import TemporaryURL
-
-_CLAIM = """
-    update images set claimed_by = :owner, claimed_until = :until, claim = claim + 1
-    where seq in (
-        select images.seq from images {join}
-        where images.state in ('pending', 'spooled') and {tier}
-            and (images.attempted_at > :ahead
-                or case when :tried_before is null then images.not_before is null or images.not_before <= :now
-                    else images.attempted_at is null or images.attempted_at < :tried_before end)
-            and (images.claimed_by is null or images.claimed_until < :now)
-        order by images.deadline limit :limit
-    ) returning *
-"""
-#: An attempt that lies further ahead than this was made before the clock was set back: its not-before time means
-#: nothing, and waiting for it could cost the image. Two processes that read the clock for one claim differ by less.
-CLOCK_SLACK = timedelta(minutes=1)
-_TIERS = (
-    "images.state = 'pending' and images.deadline >= :now",
-    "images.state = 'pending' and images.deadline < :now",
-    "images.state = 'spooled'",
-)
-_ONLY = "join json_each(:generations) as chosen on chosen.value = images.generation_id"
+from archiver.core.model import Ticket
 
 
 class Images:
@@ -62,30 +41,33 @@ class Images:
         limit: int = 1,
         tried_before: datetime | None = None,
         generations: Sequence[str] | None = None,
+        except_hosts: Collection[str] = (),
+        resting: Resting = NOBODY,
+        probe: tuple[str, float] | None = None,
     ) -> list[Ticket]:
         """Claim up to `limit` images, nearest deadline first.
 
         What is already past its deadline is tried after everything that can still make it, and what is safe in the
         spool last: in an outage of the bucket, its retries must not keep us from URLs that die. With `tried_before`,
         images not tried since then are due whatever their not-before time (a person asked), and so is an image whose
-        last attempt lies in the future; `generations` restricts the claim to those ids.
+        last attempt lies in the future; `generations` restricts the claim to those ids. Nothing is fetched from
+        `except_hosts`; what `resting` holds back is passed over. `probe` is a host and a number in [0, 1): any image of
+        that host, as the number falls, and of no other.
         """
         parameters: dict[str, str | int | None] = {
             "owner": owner,
             "until": as_text(now + lease),
             "now": as_text(now),
-            "ahead": as_text(now + CLOCK_SLACK),
+            "ahead": as_text(now + claiming.CLOCK_SLACK),
             "tried_before": as_text(tried_before) if tried_before else None,
             "generations": None if generations is None else json.dumps(list(generations)),
+            "except_hosts": json.dumps(sorted(except_hosts)),
+            "probe_host": probe[0] if probe else None,
+            "salt": 1 + int(probe[1] * 10_000) if probe else 1,
+            **resting.parameters(),
         }
-        join = "" if generations is None else _ONLY
         with self._database.write() as db:
-            rows: list[Row] = []
-            for tier in _TIERS:
-                parameters["limit"] = limit - len(rows)
-                found = db.execute(_CLAIM.format(join=join, tier=tier), parameters).fetchall()
-                rows += sorted(found, key=lambda row: row["deadline"])  # RETURNING promises no order
-            return [_ticket(db, row) for row in rows]
+            return claiming.claim(db, parameters, limit)
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
         """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
@@ -127,7 +109,8 @@ class Images:
         return [dict(row) for row in rows]
 
     def adopt(self, entries: Sequence[tuple[Draft, Arrival]], now: datetime) -> list[str]:
-        """Take in images that were generated elsewhere. One word per entry: `new`, `refreshed`, `requeued` or `known`.
+        """Take in images that were generated elsewhere. One word per entry: `new`, `refreshed`, `requeued`, `waiting`
+        (known, and still on its way) or `known`.
 
         The identity of an image is its URL without the signature: the same line twice is one image, and a URL signed
         anew refreshes a pending or lost row.
@@ -213,37 +196,16 @@ class Images:
                 note(db, now, "rescued", image_id=image_id, detail="by a process that died before it said so")
         return bool(adopted)
 
-    def next_due(self, generations: Sequence[str] | None = None) -> datetime | None:
-        """When the next unclaimed image (of the given generations) may be tried, None when there is none."""
-        row = self._database.rows(
-            f"""
-            select min(coalesce(images.not_before, images.created_at)) as due
-            from images {"" if generations is None else _ONLY}
-            where images.state in ('pending', 'spooled') and images.claimed_by is null
-            """,
-            {"generations": json.dumps(list(generations or ()))},
-        )[0]
-        return as_time(row["due"]) if row["due"] else None
+    def next_due(self, generations: Sequence[str] | None = None, *, resting: Resting = NOBODY) -> datetime | None:
+        """When the next unclaimed image (of the given generations) may be tried that `resting` does not hold back,
+        None when there is none."""
+        chosen = None if generations is None else json.dumps(list(generations))
+        row = self._database.rows(claiming.next_due(chosen, resting), {"generations": chosen, **resting.parameters()})
+        return as_time(row[0]["due"]) if row[0]["due"] else None
 
-
-def _ticket(db: Connection, row: Row) -> Ticket:
-    wants = db.execute("select store, key from copies where image_id = ? and state = 'wanted'", (row["id"],)).fetchall()
-    asked = db.execute(
-        "select origin, job, created_at from generations where id = ?", (row["generation_id"],)
-    ).fetchone()
-    return Ticket(
-        image_id=row["id"],
-        claim=row["claim"],
-        owner=row["claimed_by"],
-        job=asked["job"] or asked["origin"],
-        created_at=as_time(asked["created_at"]),
-        deadline=as_time(row["deadline"]),
-        attempts=row["attempts"],
-        wants=tuple(Want(store=want["store"], key=want["key"]) for want in wants),
-        url=TemporaryURL(row["source_url"]) if row["source_url"] else None,
-        spooled=row["spool"] if row["state"] == "spooled" else None,
-        sha256=row["sha256"],
-    )
+    def waiting_hosts(self) -> set[str]:
+        """Every host of which something is still to be fetched."""
+        return {row["host"] for row in self._database.rows(claiming.WAITING_HOSTS)}
 
 
 def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str:
@@ -259,16 +221,17 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
         return "new"
     is_fresher = known["source_url"] != arrival.url.reveal() and as_text(arrival.deadline) > known["deadline"]
     if known["state"] not in ("pending", "lost") or not is_fresher:
-        return "known"
+        return "waiting" if known["state"] in ("pending", "spooled") else "known"
     db.execute(
         """
         update images
-        set state = 'pending', source_url = ?, source = ?, deadline = ?, deadline_from = ?, give_up_at = ?,
-            evidence = ?, not_before = null, refused_at = null, refused_before_at = null where id = ?
+        set state = 'pending', source_url = ?, source = ?, source_host = ?, deadline = ?, deadline_from = ?,
+            give_up_at = ?, evidence = ?, not_before = null, refused_at = null, refused_before_at = null where id = ?
         """,
         (
             arrival.url.reveal(),
             str(arrival.url),
+            arrival.url.authority,
             as_text(arrival.deadline),
             arrival.deadline_from,
             as_text(arrival.give_up_at),

@@ -33,6 +33,20 @@ def _refuse(table: str, name: str, states: tuple[str, ...], births: tuple[str, .
     return moves, birth
 
 
+_FIRST_MOVES = (
+    "planned>submitted",
+    "planned>cancelled",
+    "submitted>planned",
+    "submitted>accepted",
+    "submitted>completed",
+    "submitted>failed",
+    "submitted>unknown",
+    "accepted>completed",
+    "accepted>failed",
+    "unknown>completed",
+    "failed>completed",
+)
+
 _FIRST = (
     """
     create table jobs (
@@ -160,24 +174,7 @@ _FIRST = (
     """,
     "create index events_image on events (image_id) where image_id is not null",
     "create index events_generation on events (generation_id) where generation_id is not null",
-    *_refuse(
-        "generations",
-        "generation",
-        (
-            "planned>submitted",
-            "planned>cancelled",
-            "submitted>planned",
-            "submitted>accepted",
-            "submitted>completed",
-            "submitted>failed",
-            "submitted>unknown",
-            "accepted>completed",
-            "accepted>failed",
-            "unknown>completed",
-            "failed>completed",
-        ),
-        ("planned", "completed"),
-    ),
+    *_refuse("generations", "generation", _FIRST_MOVES, ("planned", "completed")),
     *_refuse(
         "images",
         "image",
@@ -235,3 +232,60 @@ _FIRST = (
     end
     """,
 )
+
+
+@migrations()
+def m002_budgets(db: Any) -> None:
+    """Budgets, what a generation was expected to cost and where that counts, and an operator's word on an outcome."""
+    for statement in _BUDGETS:
+        db.execute(statement)
+
+
+_BUDGETS = (
+    """
+    create table budgets (
+        scope text not null,
+        period text not null,
+        limit_micro integer not null check (limit_micro >= 0),
+        spent_micro integer not null default 0 check (spent_micro >= 0),
+        primary key (scope, period),
+        check (spent_micro <= limit_micro)
+    ) strict, without rowid
+    """,
+    "alter table generations add column expected_micro integer check (expected_micro >= 0)",
+    # A JSON list of [scope, period]: the budgets that hold the cost, so that it is given back to the right day.
+    "alter table generations add column charged_to text not null default '[]'",
+    "alter table generations add column held integer not null default 0 check (held in (0, 1))",
+    "alter table generations add column written_off_at text",
+    "drop trigger generation_moves",
+    _refuse("generations", "generation", (*_FIRST_MOVES, "unknown>planned", "failed>planned"), ())[0],
+)
+
+
+@migrations()
+def m003_source_host(db: Any) -> None:
+    """The host (with its port) that an image is fetched from, and when a store last confirmed a copy."""
+    db.execute("alter table images add column source_host text")
+    db.execute("create index images_hosts on images (source_host) where state = 'pending'")
+    db.execute("create index copies_confirmed on copies (store, confirmed_at) where confirmed_at is not null")
+
+
+@migrations()
+def m004_alerts(db: Any) -> None:
+    """What people were told of, and indexes for what is looked at twice a minute."""
+    db.execute(
+        """
+        create table alerts (
+            kind text not null,
+            subject text not null,
+            level text not null check (level in ('warn', 'page')),
+            text text not null,
+            since text not null,
+            logged_at text,
+            sent_at text,
+            primary key (kind, subject)
+        ) strict, without rowid
+        """
+    )
+    db.execute("create index events_lost on events (at) where kind = 'lost'")
+    db.execute("create index generations_unknown on generations (provider) where state = 'unknown'")

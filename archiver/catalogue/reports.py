@@ -193,6 +193,14 @@ class Reports:
             """,
             {"now": as_text(now)},
         )[0]
+        # Of what was written off, somebody knows; a price that is unknown is not added as 0.
+        unknown = self._ask(
+            """
+            select count(*) as n, sum(coalesce(cost_micro, expected_micro)) / 1e6 as usd,
+                count(*) - count(coalesce(cost_micro, expected_micro)) as unpriced
+            from generations where state = 'unknown' and written_off_at is null
+            """
+        )[0]
         day = {"since": as_text(now - timedelta(days=1))}
         last = self._ask(
             "select count(*) as stored, coalesce(sum(size), 0) as bytes from images where archived_at >= :since", day
@@ -209,7 +217,9 @@ class Reports:
             "at_risk": waiting["at_risk"],
             "nearest_deadline": waiting["nearest_deadline"],
             "oldest_unarchived": waiting["oldest_unarchived"],
-            "unknown_generations": counts["generations"].get("unknown", 0),
+            "unknown_generations": unknown["n"],
+            "unknown_price_usd": unknown["usd"],
+            "unknown_without_price": unknown["unpriced"],
             "stored_last_24h": last["stored"],
             "bytes_last_24h": last["bytes"],
         }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from archiver.catalogue.database import Connection, as_text
+from archiver.catalogue.database import Connection, Row, as_text, as_time
 from archiver.core.model import Ask, Evidence, Fetched, ImageInfo, Json, Receipt, Ticket
 from archiver.core.tempurl import TemporaryURL
 
@@ -151,10 +151,10 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
     info = arrival.info
     db.execute(
         """
-        insert into images (id, generation_id, idx, state, source_url, source, source_identity, deadline, deadline_from,
-            give_up_at, evidence, revised_prompt, spool, sha256, size, content_type, extension, width, height, verdict,
-            created_at, fetched_at)
-        values (:id, :generation_id, :idx, :state, :url, :source, :identity, :deadline, :deadline_from,
+        insert into images (id, generation_id, idx, state, source_url, source, source_host, source_identity, deadline,
+            deadline_from, give_up_at, evidence, revised_prompt, spool, sha256, size, content_type, extension, width,
+            height, verdict, created_at, fetched_at)
+        values (:id, :generation_id, :idx, :state, :url, :source, :host, :identity, :deadline, :deadline_from,
             :give_up_at, :evidence, :revised_prompt, :spool, :sha256, :size, :content_type, :extension, :width, :height,
             :verdict, :now, :fetched_at)
         """,
@@ -165,6 +165,7 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
             "state": "spooled" if arrival.spool else "pending",
             "url": arrival.url.reveal() if arrival.url else None,
             "source": str(arrival.url) if arrival.url else None,
+            "host": arrival.url.authority if arrival.url else None,
             "identity": arrival.url.identity if arrival.url else None,
             "deadline": as_text(arrival.deadline),
             "deadline_from": arrival.deadline_from,
@@ -214,4 +215,23 @@ def evidence_json(evidence: Iterable[Evidence]) -> str:
             for item in evidence
         ],
         ensure_ascii=False,
+    )
+
+
+def submission_of(row: Row) -> Submission:
+    """A row of `generations` as what may be asked or polled."""
+    ask = Ask(
+        generation_id=str(row["id"]),
+        prompt=str(row["prompt"]),
+        model=str(row["model"]),
+        size=None if row["size"] is None else str(row["size"]),
+        n=int(row["n"] or 1),
+    )
+    return Submission(
+        ask=ask,
+        provider=str(row["provider"]),
+        attempts=int(row["attempts"] or 0),
+        job=None if row["job"] is None else str(row["job"]),
+        created_at=as_time(str(row["created_at"])),
+        handle=None if row["handle"] is None else str(row["handle"]),
     )

@@ -22,6 +22,8 @@ COMMANDS = {
     "backfill": ("archiver.cli.taking_in", "Take in temporary URLs that were kept elsewhere."),
     "jobs": ("archiver.cli.asking", "Show the jobs with their last and next tick."),
     "images": ("archiver.cli.asking", "List images."),
+    "generations": ("archiver.cli.paying", "List generations with what they cost."),
+    "resolve": ("archiver.cli.paying", "Decide what becomes of a generation with an unknown outcome."),
     "show": ("archiver.cli.asking", "Tell the whole story of one image."),
     "lineage": ("archiver.cli.asking", "Go from a prompt to its permanent keys, and back."),
     "status": ("archiver.cli.asking", "Tell what stands."),

@@ -52,10 +52,21 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     Example: archiver jobs
     """
     from archiver import wiring
+
+    rows = ticks_of(wiring.load_config(ctx.obj["config"]))
+    if not as_json:
+        for row in rows:
+            row |= {name: _local(row[name], row["zone"]) for name in ("last_tick", "next_tick")}
+    columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
+    print_rows(rows, dict.fromkeys(columns, plain), as_json=as_json)
+
+
+def ticks_of(config: Any) -> list[dict[str, Any]]:
+    """Every job with its last and next tick, in UTC; a disabled one has no next."""
+    from archiver import wiring
     from archiver.catalogue import as_text, as_time
     from archiver.schedule import due, next_due
 
-    config = wiring.load_config(ctx.obj["config"])
     seen, now = last_ticks(config), wiring.now()
     rows: list[dict[str, Any]] = []
     for job in config.jobs:
@@ -77,13 +88,32 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
                 "next_tick": as_text(coming) if coming and job.enabled else None,
             }
         )
-    columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
-    print_rows(rows, dict.fromkeys(columns, plain), as_json=as_json)
+    return rows
+
+
+def what_is_next(config: Any, names: set[str]) -> str:
+    """The next tick of these jobs in words, in the job's own zone."""
+    coming = [row for row in ticks_of(config) if row["job"] in names and row["next_tick"]]
+    if not coming:
+        return "nothing is due, and no job has a next tick"
+    first = min(coming, key=lambda row: str(row["next_tick"]))
+    return f"nothing is due; next: {first['job']} at {_local(first['next_tick'], first['zone'])} {first['zone']}"
+
+
+def _local(text: str | None, zone: str) -> str | None:
+    from zoneinfo import ZoneInfo
+
+    from archiver.catalogue import as_time
+
+    return f"{as_time(text).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}" if text else None
 
 
 @click.command()
 @click.option(
-    "--state", multiple=True, type=click.Choice(states("image")), help="Only images in this state (or these)."
+    "--state",
+    multiple=True,
+    type=click.Choice([*states("image"), "waiting"]),
+    help="Only images in this state (or these); waiting means pending or spooled.",
 )
 @click.option("--job", metavar="NAME", help="Only images of this job.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
@@ -96,7 +126,8 @@ def images(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: i
     Example: archiver images --state pending
     """
     _, catalogue = open_catalogue(ctx)
-    print_images(catalogue.reports.images(states=state, job=job, limit=limit), as_json=as_json)
+    chosen = [one for name in state for one in (("pending", "spooled") if name == "waiting" else (name,))]
+    print_images(catalogue.reports.images(states=chosen, job=job, limit=limit), as_json=as_json)
 
 
 def print_images(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -170,7 +201,7 @@ def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, as_json: 
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Tell what stands: images by state, what is at risk, copies by store.
+    """Tell what stands: images by state, what is at risk, copies by store, and what you would be alerted of.
 
     Exits with 4 when an image was lost and with 1 when one is at risk or a generation's outcome is unknown.
 
@@ -181,20 +212,20 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from dataclasses import asdict
 
     from archiver import wiring
+    from archiver.core.alerting import conditions
+    from archiver.core.budget import purses
 
-    from archiver.core.alerting import SPOOL_MAX, conditions
-
-    _, catalogue = open_catalogue(ctx)
+    config, catalogue = open_catalogue(ctx)
     now = wiring.now()
     standing = catalogue.reports.status(now)
-    alerts = conditions(catalogue.watching.facts(now), now, spool_max=SPOOL_MAX)
+    standing["budgets"] = catalogue.outcomes.balances(purses(wiring.budget_limits(config), now))
+    alerts = conditions(catalogue.watching.facts(now), now, spool_max=config.archiver.spool_max)
     if as_json:
         click.echo(json.dumps([{**standing, "alerts": [asdict(one) for one in alerts]}], ensure_ascii=False, indent=2))
     else:
         for name, value in standing.items():
-            text = (
-                ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else plain(value)
-            )
+            has_no_price = name == "unknown_price_usd" and value is None and standing["unknown_generations"]
+            text = "?" if has_no_price else _as_line(value)
             click.echo(f"{name.replace('_', ' ') + ':':22}{text or '-'}")
         for alert in alerts:
             click.echo(f"alert ({alert.level}): {plain(alert.text)}")
@@ -202,3 +233,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(4)
     if standing["at_risk"] or standing["unknown_generations"]:
         ctx.exit(1)
+
+
+def _as_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {key}" for key, count in value.items())
+    if isinstance(value, list):
+        return ", ".join(
+            f"{row['scope']} {row['period']}: ${row['spent_usd']:.2f} of ${row['limit_usd']:.2f}" for row in value
+        )
+    return plain(value)

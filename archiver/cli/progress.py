@@ -50,6 +50,11 @@ def work(crew: Crew, *, wait: timedelta | None = None) -> list[int]:
     return came
 
 
+def refusals(crew: Crew) -> list[str]:
+    """Why some of what is planned was not asked for: we could not keep the result."""
+    return list(crew.pipeline.preflight.refusals) if crew.pipeline.preflight else []
+
+
 def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
     """Print the closing line and what went wrong in this run; return the exit code."""
     tally = crew.tally
@@ -58,9 +63,13 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
     for image_id, trouble in list(tally.troubles.items())[:MOST_TROUBLES_SHOWN]:
         say(f"postponed {image_id}: {plain(trouble)}")
     if len(tally.troubles) > MOST_TROUBLES_SHOWN:
-        say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state pending` lists them")
+        say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state waiting` lists them")
     for row in unanswered:
-        say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}")
+        again = "; the next run asks again" if row["state"] == "planned" else ""
+        say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}{again}")
+    held = refusals(crew) if any(row["state"] in ("planned", "cancelled") for row in unanswered) else []
+    for reason in held:
+        say(f"held back: {plain(reason)}")
     short = [row for row in asked if row["state"] == "completed" and row["images"] < row["n"]]
     for row in short:
         say(f"short generation {row['generation_id']}: {row['images']} of {row['n']} images came")
@@ -70,4 +79,6 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
         return 128 + signals[0]
     if tally.lost:
         return 4
+    if held and not tally.asked:
+        return 3
     return 1 if unanswered or short or waiting or tally.troubles else 0

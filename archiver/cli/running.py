@@ -95,6 +95,7 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
 
         progress.follow(daemon.run(house, alerts.set_up(house)), house.pipeline)
         return
+    from archiver.cli.asking import what_is_next
     from archiver.pipeline.crew import Crew
 
     jobs = house.jobs(job)
@@ -103,6 +104,8 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
         say(f"job {name} was not planned: {plain(str(trouble))}")
     earlier = house.catalogue.reports.open_generations(list(house.pipeline.providers), job)
     opened = list(dict.fromkeys([*earlier, *planned]))
+    if not opened and not troubles:
+        say(what_is_next(config, {one.name for one in chosen}))
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job, opened=opened)
     signals = progress.work(crew, wait=wait)
     code = progress.close_with(crew, opened, signals)
@@ -212,7 +215,7 @@ def _see_through(house: Any, ids: list[str]) -> Callable[[], int]:
     is_done = False
     try:
         signals = progress.work(crew)
-        is_done = not signals
+        is_done = not signals and not progress.refusals(crew)
     finally:  # whoever stopped waiting must not find the rest of his prompts paid for by the next cron run
         if not is_done and house.catalogue.generations.cancel(ids, wiring.now()):
             say("prompts that had not been asked yet were cancelled")

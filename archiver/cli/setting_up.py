@@ -72,10 +72,13 @@ def demo(ctx: click.Context, folder: Path, dry_run: bool, as_json: bool) -> None
     if dry_run:
         say(f"(dry-run) would archive {len(DEMO_PROMPTS)} images of the sandbox in {folder / 'archive'}")
         return
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "archiver.toml"
-    if not path.exists():
-        path.write_text(DEMO, "utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(DEMO, "utf-8")
+    except OSError as error:
+        raise Unusable(f"cannot write {path}: {error.strerror}") from error
     ctx.obj = {**ctx.obj, "config": str(path)}
     ctx.invoke(generate, prompts=DEMO_PROMPTS, provider=None, stores=(), size=None, n=1, dry_run=False, as_json=as_json)
 

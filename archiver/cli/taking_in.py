@@ -45,7 +45,10 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False)
     signals = progress.work(crew)
     code = progress.close_with(crew, [], signals)
-    ctx.exit(code or (1 if broken else 0))
+    _, waiting = house.catalogue.reports.busy()
+    if waiting and not code:
+        say(f"{waiting} images are still on their way; `archiver drain` tries them now")
+    ctx.exit(code or (1 if broken or waiting else 0))
 
 
 def _check(name: str) -> None:
@@ -85,10 +88,10 @@ def _take_in(into: Any, files: tuple[str, ...], mark: str = "") -> int:
 
 def _read(into: Any, name: str) -> Any:
     if name == "-":
-        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace", newline="")
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline="")
         return into.take_in("stdin", text)
     try:
-        with Path(name).open(encoding="utf-8-sig", errors="replace", newline="") as text:
+        with Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             return into.take_in(name, text)
     except OSError as error:
         raise Unusable(f"cannot read {name}: {error.strerror}") from error

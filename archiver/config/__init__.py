@@ -5,6 +5,8 @@ value that may be a secret. It resolves no secret, loads no adapter and makes no
 which also validates the adapters' own keys, by `validate_section`.
 """
 
+from archiver.config.alerts_section import AlertsSection, check_webhook
+from archiver.config.budget_section import Budgeted
 from archiver.config.complaints import validate_section
 from archiver.config.loading import find_config, job_prompts, load, require_config
 from archiver.config.sections import (
@@ -19,7 +21,9 @@ from archiver.config.sections import (
 from archiver.config.showing import Row, describe
 
 __all__ = [
+    "AlertsSection",
     "ArchiverSection",
+    "Budgeted",
     "Config",
     "FetchSection",
     "Job",
@@ -27,6 +31,7 @@ __all__ = [
     "ProviderSection",
     "Row",
     "StoreSection",
+    "check_webhook",
     "describe",
     "find_config",
     "job_prompts",

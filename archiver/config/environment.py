@@ -11,11 +11,17 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from archiver.config.alerts_section import AlertsSection
 from archiver.config.complaints import Problem
 from archiver.config.sections import ArchiverSection, FetchSection, NetworkSection
 from archiver.settings import Section
 
-_OWN: dict[str, type[Section]] = {"archiver": ArchiverSection, "fetch": FetchSection, "network": NetworkSection}
+_OWN: dict[str, type[Section]] = {
+    "archiver": ArchiverSection,
+    "fetch": FetchSection,
+    "network": NetworkSection,
+    "alerts": AlertsSection,
+}
 _NAMED = {"providers": "kind", "stores": "url"}
 _NUMBER_OR_TRUTH = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?|true|false")
 

@@ -90,6 +90,7 @@ def load(path: Path, environ: Mapping[str, str], machine_zone: str | None) -> Co
             proxy=document.network.proxy,
             ca_file=str(document.network.ca_file) if document.network.ca_file else None,
         ),
+        alerts=document.alerts,
         jobs=document.jobs,
     )
 

@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from archiver.config.alerts_section import AlertsSection
+from archiver.config.budget_section import Budgeted
 from archiver.config.complaints import did_you_mean
 from archiver.core.model import Network
 from archiver.core.policy import check_key_template
@@ -124,12 +126,14 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Count = Annotated[int, Field(strict=True)]
 
 
-class ArchiverSection(Section):
+class ArchiverSection(Budgeted):
     """`[archiver]`: where the data is, the zone of all schedules, and how objects are named."""
 
     data_dir: AbsolutePath = Field(default="./data", validate_default=True)
     zone: Zone
     copies: Annotated[Count, Field(ge=1, le=256)] = 16
+    min_free: Annotated[Count, BeforeValidator(_bytes), Field(ge=0)] = 512 * 1000**2
+    spool_max: Annotated[Count, BeforeValidator(_bytes), Field(ge=0)] = 10 * 1000**3
     key_template: Annotated[str, AfterValidator(_template)] = "{prefix}/{job}/{yyyy}/{mm}/{dd}/{id}-{sha256:12}.{ext}"
 
 
@@ -147,8 +151,8 @@ class NetworkSection(Section):
     ca_file: AbsolutePath | None = None
 
 
-class ProviderSection(Section):
-    """`[providers.NAME]`: the kind of adapter, and its own keys, not yet validated."""
+class ProviderSection(Budgeted):
+    """`[providers.NAME]`: the kind of adapter and its budgets, and its own keys, not yet validated."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -191,7 +195,7 @@ class StoreSection(Section):
         return {"url": self.url, **(self.model_extra or {})}
 
 
-class Job(Section):
+class Job(Budgeted):
     """`[[jobs]]`: a schedule with prompts and a provider. Loading fills in `zone` and `stores` where they are left out.
 
     The zone comes before the schedule: it is needed to understand it.
@@ -265,6 +269,7 @@ class Document(Section):
     stores: dict[Name, StoreSection] = Field(default_factory=dict)
     fetch: FetchSection = FetchSection()
     network: NetworkSection = NetworkSection()
+    alerts: AlertsSection = AlertsSection()
     jobs: tuple[Job, ...] = ()
 
     @field_validator("jobs")
@@ -288,4 +293,5 @@ class Config:
     stores: Mapping[str, StoreSection]
     fetch: FetchSection
     network: Network
+    alerts: AlertsSection
     jobs: tuple[Job, ...]

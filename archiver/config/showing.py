@@ -6,12 +6,15 @@ are not shown.
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from archiver.config.alerts_section import shown_webhook
+from archiver.config.budget_section import Budgeted
 from archiver.config.sections import Config, NetworkSection
 
 _SECRET_KEY = re.compile(r"key|secret|token|password|passwd|credential|authorization|cookie", re.IGNORECASE)
@@ -35,21 +38,24 @@ def describe(config: Config) -> list[Row]:
 def _settings(config: Config) -> Iterator[tuple[str, object]]:
     yield from _own("archiver", config.archiver)
     for name, provider in config.providers.items():
-        yield f"providers.{name}.kind", provider.kind
+        yield from _own(f"providers.{name}", provider)
         yield from _foreign(f"providers.{name}", provider.settings)
     for name, store in config.stores.items():
         yield from _foreign(f"stores.{name}", store.settings)
     yield from _own("fetch", config.fetch)
     for key in NetworkSection.model_fields:
         yield f"network.{key}", _shown(key, getattr(config.network, key))
+    yield "alerts.webhook", shown_webhook(config.alerts.webhook)
+    yield "alerts.command", list(config.alerts.command)
     for job in config.jobs:
         yield from _own(f"jobs.{job.name}", job)
 
 
 def _own(path: str, section: BaseModel) -> Iterator[tuple[str, object]]:
-    for key in type(section).model_fields:
+    # Inherited keys come first in a model; budgets are documented last.
+    for key in sorted(type(section).model_fields, key=lambda key: key in Budgeted.model_fields):
         value = getattr(section, key)
-        if isinstance(value, Path):
+        if isinstance(value, Path | Decimal):
             value = str(value)
         yield f"{path}.{key}", list(value) if isinstance(value, tuple) else value
 

@@ -209,7 +209,9 @@ class HttpReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What a provider promises of its URLs: how long they live, and a price per image in micro-USD (None: unknown)."""
+    """What a provider promises of its URLs: how long they live, and a price per image in micro-USD (None: unknown).
+    `inline`: its answers hold the images themselves, and need room on the disk."""
 
     lifetime: timedelta | None = None
     price_micro: int | None = None
+    inline: bool = False

@@ -25,6 +25,8 @@ MARGIN_SHARE = 0.05
 #: An answer "no" counts as final only with another "no" at least this much earlier.
 REFUSALS_APART = timedelta(minutes=10)
 LEAST_ATTEMPTS_BEFORE_LOSS = 3
+#: A backfilled image may have been made after its deadline, as its file says: it is not hurried more than others.
+LEAST_LIFE = timedelta(hours=1)
 
 DEFAULT_KEY = "{prefix}/{job}/{yyyy}/{mm}/{dd}/{id}-{sha256:12}.{ext}"
 KEY_FIELDS = frozenset({"prefix", "job", "yyyy", "mm", "dd", "id", "sha256", "ext"})
@@ -94,14 +96,19 @@ def next_attempt(
     attempts: int,
     luck: float,
     retry_after: float | None = None,
+    created: datetime | None = None,
 ) -> datetime:
     """When to try a fetch or a put again after an error word. Never "never": every image is tried until it is settled.
 
     Full jitter below a cap that shrinks as the deadline nears: `uniform(0, min(cap, 2 s * 2**n))` with
     `cap = min(15 min, max(5 s, remaining / 20))`; at least a second. Where the source says no, every 15 minutes before
-    the deadline and hourly after it. `attempts` counts from 1 and includes the one that just failed.
+    the deadline and hourly after it. `attempts` counts from 1 and includes the one that just failed. There never was
+    more time than from `created` to the deadline, whatever a clock says that was set back.
     """
-    remaining = max((deadline - now).total_seconds(), 0.0)
+    left = deadline - now
+    if created is not None:
+        left = min(left, max(deadline - created, LEAST_LIFE))
+    remaining = max(left.total_seconds(), 0.0)
     cap = 900.0 if now > deadline else min(900.0, max(5.0, remaining / 20))
     if word == "throttled" and retry_after is not None:
         return now + timedelta(seconds=min(max(retry_after, 1.0), cap) + luck)
@@ -142,6 +149,62 @@ def after_submit(word: str, *, now: datetime, attempts: int, luck: float, retry_
     if word in ("permanent", "refused"):
         return Verdict(move="fail")
     return Verdict(move="doubt")
+
+
+#: A gate counts these; any other word means that the other side is there and answers.
+FAILURES_OF_A_GATE = frozenset({"transient", "ambiguous", "throttled"})
+MOST_FAILURES_OF_A_GATE = 5
+LONGEST_GATE_PAUSE = timedelta(hours=1)
+#: A run that would end otherwise waits so long for a gate.
+WORTH_WAITING = timedelta(seconds=5)
+#: An image this close to its deadline is tried at a closed gate too: the pause may be longer than its life.
+URGENT = timedelta(minutes=10)
+
+
+def gate_pause(word: str, *, failures: int, luck: float, retry_after: float | None = None) -> timedelta | None:
+    """How long a host, a store or a provider rests after so many failures in a row, this one included. None: not yet.
+
+    A throttled one rests at once, for as long as it says (1 s to 1 h); any other after five failures. Without a word
+    from it: `uniform(0, min(60 s, 1 s * 2**n))`, n counting from its first pause.
+    """
+    if word == "throttled" and retry_after is not None:
+        return min(max(timedelta(seconds=retry_after), timedelta(seconds=1)), LONGEST_GATE_PAUSE)
+    earlier = failures - (1 if word == "throttled" else MOST_FAILURES_OF_A_GATE)
+    return timedelta(seconds=luck * min(60.0, 2.0 ** min(earlier, 10))) if earlier >= 0 else None
+
+
+def most_at_one_host(copiers: int) -> int:
+    """How many of the copiers may wait for one image host while another has work, or before it has proved itself."""
+    return max(1, copiers // 2)
+
+
+#: How long a confirmed put shows that a store works; and how long a probe does that succeeded.
+CANARY_LIFE = timedelta(minutes=15)
+SPOOL_SHARE = 0.8
+URL_RESERVE = 64 * 1000**2
+INLINE_RESERVE = 40 * 1000**2
+
+
+def may_spend(word: str | None, *, ever_worked: bool) -> bool:
+    """Whether a store whose probe ended with `word` (None: well) is fit to spend for. An outage costs disk space, never
+    images; a store that denies, damages, or never worked might never take them."""
+    return word is None or (ever_worked and word in ("transient", "throttled"))
+
+
+def probe_again(failures: int, luck: float) -> timedelta:
+    """When a store is probed again after so many failed probes in a row: 30 s to 5 min."""
+    return timedelta(seconds=min(300.0, 30.0 * 2.0 ** min(failures - 1, 10) * (1.0 + 0.25 * luck)))
+
+
+def is_spool_full(held: int, most: int) -> bool:
+    """Whether the spool holds so many bytes that nothing more is asked for: what was paid for needs the rest."""
+    return held > most * SPOOL_SHARE
+
+
+def disk_needed(min_free: int, *, urls: int, inline: int) -> int:
+    """The bytes that must be free, with so many requests for URLs and so many images inside answers under way, the next
+    request included."""
+    return min_free + urls * URL_RESERVE + inline * INLINE_RESERVE
 
 
 def check_key_template(template: str) -> None:

@@ -33,6 +33,11 @@ def redact(text: str) -> str:
     return _LONG_BASE64.sub("[redacted]", text)
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether what stands under this name (of a column, a header, a field) is a credential whatever it looks like."""
+    return redact(f"{name}=0") != f"{name}=0"
+
+
 def _query(match: "re.Match[str]") -> str:
     if match[0].startswith(f"{match[1]}?[redacted]"):
         return match[0]

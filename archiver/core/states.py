@@ -31,6 +31,8 @@ GENERATION = _table(
     # Sent, but no answer: it may have been charged.
     doubt=("submitted", "unknown"),
     cancel=("planned", "cancelled"),
+    # An operator's word, and nobody else's: it may pay again.
+    retry=("unknown|failed", "planned"),
 )
 
 IMAGE = _table(

@@ -69,6 +69,11 @@ class TemporaryURL:
         """
         return self._identity
 
+    @property
+    def authority(self) -> str:
+        """Host and port, as the redacted text has them: what is sick or well together."""
+        return re.split("[/?#]", self._redacted, maxsplit=3)[2]
+
     def __str__(self) -> str:
         return self._redacted
 

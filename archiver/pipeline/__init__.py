@@ -12,8 +12,8 @@ done with it are two calls, so that the next member of a gang can begin while th
 here decides (that is `core.policy`), speaks SQL, or knows which providers and stores exist.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,21 +21,23 @@ import structlog
 
 from archiver.catalogue import Catalogue, Owner, Submission
 from archiver.core import policy
+from archiver.core.budget import Limit
 from archiver.core.errors import AdapterError, Ambiguous, ArchiverError, ConfigurationError, Permanent, Throttled
 from archiver.core.model import Failure, Outcome, Ticket
 from archiver.core.ports import Provider
 from archiver.core.redaction import redact
 from archiver.pipeline.leftovers import look_through
 from archiver.pipeline.planning import Job, plan_job
+from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
 from archiver.pipeline.spool import Inbox, Spool
 from archiver.pipeline.transfer import Carrier
+from archiver.pipeline.turns import Turns
+from archiver.resilience import Doors, Word
 
 __all__ = ["Job", "Pipeline"]
 
-#: A transfer's total time limit stays below this: an owner that hangs longer loses its claim.
-LEASE = timedelta(minutes=30)
 #: A spool file that no row names may belong to a transfer under way; after a day it does not.
 LEFTOVER_AGE = timedelta(days=1)
 POLL_INTERVAL = timedelta(seconds=5)
@@ -58,6 +60,15 @@ class Pipeline:
     now: Callable[[], datetime]
     luck: Callable[[], float]
     new_id: Callable[[], str]
+    limits: tuple[Limit, ...] = ()
+    #: None: this process does not ask whether it could keep the result.
+    preflight: Preflight | None = None
+    doors: Doors = field(default_factory=Doors)
+
+    @property
+    def turns(self) -> Turns:
+        """Who comes next, and when."""
+        return Turns(catalogue=self.catalogue, owner=self.owner.id, doors=self.doors)
 
     # --- ask ---------------------------------------------------------------------------------------------------------
 
@@ -80,30 +91,62 @@ class Pipeline:
     def next_to_submit(
         self, provider: Provider, *, job: str | None = None, ids: Sequence[str] | None = None
     ) -> Submission | None:
-        """Take one planned generation of `provider`, and commit that it is being asked for. None when there is none."""
-        return self.catalogue.generations.begin_submit(provider.name, self.owner.id, self.now(), job=job, ids=ids)
+        """Take one planned generation of `provider`, and commit that it is being asked for. None when there is none, or
+        when we could not keep the result, or the provider wants a pause: then nothing is touched."""
+        now = self.now()
+        price = provider.promise.price_micro
+        fit: Collection[str] | None = None
+        if self.doors.providers.pause(provider.name, now):
+            return None
+        wanted = self.catalogue.fitness.wanted(provider.name, now, job=job, ids=ids)
+        if wanted is None or (self.preflight and not (fit := self.preflight.fit(wanted))):
+            return None
+        with self.doors.providers.choosing:
+            if self.preflight and not self.preflight.has_room(provider, wanted.images, self.providers):
+                return None
+            if self.doors.providers.enter(provider.name, now) is not None:
+                return None
+            submission = None
+            try:
+                submission = self.catalogue.generations.begin_submit(
+                    provider.name, self.owner.id, now, job=job, ids=ids, fit=fit, price_micro=price, limits=self.limits
+                )
+            finally:
+                if submission is None:
+                    self.doors.providers.give_back(provider.name)
+            return submission
 
     def submit(self, provider: Provider, submission: Submission) -> None:
         """Ask for one generation, once, and record what comes of it."""
+        word = Word("refused")
+        try:
+            word = self._ask(provider, submission)
+        finally:
+            self.doors.providers.leave(provider.name, self.now(), self.luck(), word)
+
+    def _ask(self, provider: Provider, submission: Submission) -> Word:
+        """The same. Returns the provider's word."""
         generation_id = submission.ask.generation_id
         try:
             answer = self.inbox.open(generation_id, self.now)
         except AdapterError as error:  # nothing was sent
             self._unanswered(submission, error)
-            return
+            return Word("refused")
         try:
             provider.submit(submission.ask, answer)
             answer.finish()
         except AdapterError as error:
             answer.abandon()
             self._unanswered(submission, error)
+            return Word.of(error)
         except Exception as error:
             # A fault of our own after the request may have left: it may have been charged.
             answer.abandon()
             log.exception("unexpected", generation=generation_id)
             self._unanswered(submission, Ambiguous(f"unexpected {type(error).__name__}"))
-        else:
-            self.reception.ingest(provider, generation_id, self.owner.id)
+            return Word.of(error)
+        self.reception.ingest(provider, generation_id, self.owner.id)
+        return Word()
 
     def next_to_collect(self, provider: Provider) -> Submission | None:
         """Take one accepted generation of `provider` whose poll is due. None when there is none."""
@@ -143,26 +186,31 @@ class Pipeline:
         if verdict.not_before is not None:
             self.catalogue.generations.withdraw(*arguments, verdict.not_before, reason, now)
         elif verdict.move == "fail":
-            self.catalogue.generations.fail(*arguments, reason, now)
+            self.catalogue.generations.fail(*arguments, reason, now, is_free=True)
         else:
             self.catalogue.generations.doubt(*arguments, reason, now)
 
     # --- keep --------------------------------------------------------------------------------------------------------
 
     def next_to_copy(
-        self, *, tried_before: datetime | None = None, generations: Sequence[str] | None = None
+        self,
+        *,
+        tried_before: datetime | None = None,
+        generations: Sequence[str] | None = None,
+        copiers: int | None = None,
     ) -> Ticket | None:
         """Claim the image with the nearest deadline. None when nothing is due.
 
-        With `tried_before`, everything that was not tried since then is due, whatever its not-before time.
+        With `tried_before`, everything that was not tried since then is due, whatever its not-before time, and at
+        closed gates too. Of so many `copiers`, one host gets at most half while another has work.
         """
-        tickets = self.catalogue.images.claim(
-            self.owner.id, self.now(), LEASE, tried_before=tried_before, generations=generations
+        return self.turns.claim(
+            self.now(), self.luck(), tried_before=tried_before, generations=generations, copiers=copiers
         )
-        return tickets[0] if tickets else None
 
     def copy(self, ticket: Ticket) -> Outcome:
         """Make one attempt to copy a claimed image. The outcome is to be settled, alone or in a batch with others."""
+        outcome = None
         try:
             outcome = self.carrier.transfer(ticket)
             if ticket.spooled and ticket.url is None and any(item.word == "corrupt" for item in outcome.failures):
@@ -174,6 +222,8 @@ class Pipeline:
             return Outcome(ticket=ticket, fetched=None, failures=(failure,))
         else:
             return outcome
+        finally:
+            self.turns.done(ticket, outcome, self.now(), self.luck())
 
     def expire(self) -> int:
         """Give up on images that the source has refused for good. Returns how many were lost."""
@@ -202,12 +252,22 @@ class Pipeline:
             if owner != self.owner.id and not self.owner.is_alive(owner):
                 take_over = partial(self.reception.take_over, submission, owner)
                 self._carefully(take_over, submission.ask.generation_id)
+        for generation_id in self.inbox.begun():
+            self._carefully(partial(self._salvage, generation_id), generation_id)
         for generation_id in self.inbox.answered():
             self._carefully(partial(self._look_at, generation_id), generation_id)
         self.owner.bury()
         look_through(self.spool, self.catalogue, self.now(), is_alone=lambda: at_start and self.owner.is_alone())
         self.spool.sweep(self.catalogue.images.spool_names(), self.now() - LEFTOVER_AGE)
         self.catalogue.scrub()
+
+    def _salvage(self, generation_id: str) -> None:
+        """Somebody died polling: the next poll would write over what had come, and may bring nothing any more."""
+        standing = self.catalogue.generations.standing(generation_id)
+        if standing is None or (provider := self.providers.get(standing.provider or "")) is None:
+            return
+        if standing.state != "submitted" and (standing.owner is None or not self.owner.is_alive(standing.owner)):
+            self.reception.salvage(provider, generation_id)
 
     def _look_at(self, generation_id: str) -> None:
         """A whole answer lies in the inbox: it may have done its duty, or nobody may have read it yet."""

@@ -64,6 +64,7 @@ class Crew:
         self._started = pipeline.now()
         self._tries_all_since = self._started if try_all else None
         self._job = job
+        self._copies = copies
         self._error: BaseException | None = None
         self._stopping = False
         self._news = threading.Event()
@@ -148,15 +149,14 @@ class Crew:
 
     def _next_due(self) -> tuple[datetime | None, datetime | None]:
         """When the next image or planned generation of this crew may be tried, and when the next poll is due."""
-        catalogue = self.pipeline.catalogue
-        times = [] if self._tries_all_since else [catalogue.images.next_due(self._generations)]
+        now, turns = self.pipeline.now(), self.pipeline.turns
+        times = [] if self._tries_all_since else [turns.next_copy_due(now, self._generations)]
         if not self._askers:
             return min((time for time in times if time is not None), default=None), None
         providers = list(self.pipeline.providers)
-        planned, accepted = (
-            catalogue.generations.next_due(state, providers=providers, job=self._job, ids=self._generations)
-            for state in ("planned", "accepted")
-        )
+        job, ids = self._job, self._generations
+        planned = turns.next_ask_due(now, providers, job=job, ids=ids, preflight=self.pipeline.preflight)
+        accepted = self.pipeline.catalogue.fitness.next_due("accepted", providers=providers, job=job, ids=ids)
         return min((time for time in (*times, planned) if time is not None), default=None), accepted
 
     def _fail(self, error: BaseException) -> None:
@@ -207,7 +207,10 @@ class Crew:
         ticket = None
         try:
             ticket = self.pipeline.next_to_copy(
-                tried_before=self._tries_all_since, generations=generations or self._generations
+                tried_before=self._tries_all_since,
+                generations=generations or self._generations,
+                # An asker that copies its own images while all are leaving waits for nobody.
+                copiers=None if generations else self._copies,
             )
         finally:
             if ticket is None:
@@ -233,7 +236,8 @@ class Crew:
             else:
                 self.tally.postponed += 1
                 if len(self.tally.troubles) < MOST_TROUBLES_KEPT:
-                    self.tally.troubles[ticket.image_id] = item.error or ""
+                    is_kept = bool(item.spooled or (ticket.spooled and not item.unspool))
+                    self.tally.troubles[ticket.image_id] = f"{'(safe on this disk) ' * is_kept}{item.error}"
                 log.warning(
                     "postponed",
                     image=ticket.image_id,

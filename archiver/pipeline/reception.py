@@ -121,22 +121,26 @@ class Reception:
                 return True
         return False
 
+    def salvage(self, provider: Provider, generation_id: str) -> None:
+        """Give an answer that is whole but for its name that name; set aside what is cut."""
+        if self.inbox.has(generation_id):
+            return
+        try:
+            if (left := self.inbox.salvage(generation_id)) is None:
+                raise Corrupt("cut within its first line")
+            provider.read(left)
+            self.inbox.adopt(generation_id)
+        except (Corrupt, Permanent):
+            self.inbox.set_aside(generation_id)
+
     def take_over(self, submission: Submission, owner: str) -> None:
         """Finish what an owner that is gone had begun: read its answer if it is whole, else the outcome is in doubt."""
         generation_id = submission.ask.generation_id
         provider = self.providers.get(submission.provider)
         if provider is None and self.inbox.holds_anything(generation_id):
             return  # its adapter is not configured here, and nobody else can read the answer
-        if (
-            provider is not None
-            and not self.inbox.has(generation_id)
-            and (left := self.inbox.salvage(generation_id)) is not None
-        ):
-            try:
-                provider.read(left)
-                self.inbox.adopt(generation_id)
-            except (Corrupt, Permanent):
-                self.inbox.set_aside(generation_id)
+        if provider is not None:
+            self.salvage(provider, generation_id)
         if provider is not None and self.inbox.has(generation_id):
             self.ingest(provider, generation_id, owner)
         else:

@@ -106,6 +106,7 @@ class Settler:
                     attempts=ticket.attempts + 1,
                     luck=self.luck(),
                     retry_after=retry_after,
+                    created=ticket.created_at,
                 )
                 for word, _, _, retry_after in words
             ),

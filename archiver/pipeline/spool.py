@@ -80,7 +80,11 @@ class AnswerFile:
 
 
 class Inbox:
-    """Answers of providers: `<generation>.part` while they arrive, `.answer` when whole, `.odd` when not understood."""
+    """Answers of providers: `<generation>.part` while they arrive, `.answer` when whole, `.odd` when not understood.
+
+    An `.odd` one stays as it came, temporary URLs included: it may be all that is left of images that were paid for.
+    Like every file here, only its owner can read it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -130,6 +134,10 @@ class Inbox:
     def answered(self) -> list[str]:
         """The generations whose whole answers lie here."""
         return sorted(path.stem for path in self._folder.glob("*.answer"))
+
+    def begun(self) -> list[str]:
+        """The generations of which an answer is on its way, or was when somebody died."""
+        return sorted(path.stem for path in self._folder.glob("*.part"))
 
     def _path(self, generation_id: str) -> Path:
         return self._folder / f"{generation_id}.answer"

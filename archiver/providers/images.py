@@ -87,7 +87,9 @@ class Images:
         self.model = settings.model
         self.concurrency = settings.concurrency
         price = None if settings.price_usd is None else micro_usd(settings.price_usd)
-        self.promise = Promise(lifetime=settings.lifetime, price_micro=price)
+        self.promise = Promise(
+            lifetime=settings.lifetime, price_micro=price, inline=settings.response_format == "b64_json"
+        )
         self._settings = settings
         self._outside = outside
         base = settings.base_url.rstrip("/")

@@ -56,15 +56,15 @@ def fault(what: str, reply: HttpReply, hints: Hints, *, code: str = "", now: dat
     if code in _WEATHER:
         return Transient(said)
     if reply.status == 403 and now is not None and _clocks_differ(reply, now):
-        return Transient(f"{said}: {CLOCK}")
+        return Transient(f"{said} ({CLOCK})")
     if hint := hints.get(code):
-        return hint.word(f"{said}: {hint.text}{_region(reply)}")
+        return hint.word(f"{said} ({hint.text}){_region(reply)}")
     if reply.status >= 500 and reply.status != 501:
         return Transient(said)
     if reply.status in (408, 409):
         return Transient(said)
     if not code and (hint := hints.get(str(reply.status))):
-        return hint.word(f"{said}: {hint.text}{_region(reply)}")
+        return hint.word(f"{said} ({hint.text}){_region(reply)}")
     return Permanent(f"{said}{_region(reply)}")
 
 

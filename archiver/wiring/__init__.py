@@ -11,10 +11,12 @@ from pathlib import Path
 from archiver.catalogue import Catalogue
 from archiver.config import Config
 from archiver.core.errors import Unusable, UsageError
-from archiver.wiring.adapters import check_secrets, load_config
+from archiver.wiring.adapters import check_secrets, load_config, prices
+from archiver.wiring.budgets import budget_limits
 from archiver.wiring.surroundings import new_id, now, set_up_logging
 
 __all__ = [
+    "budget_limits",
     "check_secrets",
     "choose_stores",
     "load_config",
@@ -22,6 +24,7 @@ __all__ = [
     "new_id",
     "now",
     "open_catalogue",
+    "prices",
     "set_up_logging",
 ]
 

@@ -4,6 +4,7 @@ Adapters are found by entry points, built-in ones like any plugin; their heavy l
 """
 
 import os
+from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from archiver.config import Config
 from archiver.core.errors import ConfigurationError
 from archiver.core.model import SecretReference
 from archiver.core.ports import Outside
+from archiver.wiring.budgets import check_budgets
 from archiver.wiring.surroundings import machine_zone, resolve_secret
 
 
@@ -25,7 +27,13 @@ def load_config(explicit: str | None) -> Config:
         _settings(config, "providers", name)
     for name in config.stores:
         _settings(config, "stores", name)
+    check_budgets(config, prices(config))
     return config
+
+
+def prices(config: Config) -> dict[str, Decimal | None]:
+    """What one image costs in US dollars, by the name of the provider. None: its adapter is not told."""
+    return {name: getattr(_settings(config, "providers", name)[1], "price_usd", None) for name in config.providers}
 
 
 def check_secrets(config: Config) -> None:
@@ -40,6 +48,11 @@ def check_secrets(config: Config) -> None:
                         resolve_secret(value, config.path.parent)
                     except ConfigurationError as error:
                         raise ConfigurationError(str(error), f"{kind}.{name}.{key}") from error
+    if isinstance(webhook := config.alerts.webhook, SecretReference):
+        try:
+            configuration.check_webhook(resolve_secret(webhook, config.path.parent))
+        except (ConfigurationError, ValueError) as error:
+            raise ConfigurationError(str(error), "alerts.webhook") from None
 
 
 def _module(kind: str, name: str, path: str) -> ModuleType:

@@ -1,6 +1,7 @@
 """Building a pipeline from a configuration, and closing it again."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,13 +16,16 @@ from archiver.core.errors import UsageError
 from archiver.core.ports import Outside, Provider, Store
 from archiver.pipeline import Job, Pipeline
 from archiver.pipeline.backfill import Backfill
+from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
 from archiver.pipeline.spool import Inbox, Spool
 from archiver.pipeline.transfer import Carrier
+from archiver.resilience import Doors, GatedStore
 from archiver.transport import AddressGuard, CurlEngine, FetchLimits
 from archiver.wiring import choose_stores, make_data_dir
 from archiver.wiring.adapters import connect
+from archiver.wiring.budgets import budget_limits
 from archiver.wiring.surroundings import luck, new_id, now, resolve_secret
 
 
@@ -33,6 +37,7 @@ class House:
     catalogue: Catalogue
     pipeline: Pipeline
     stores: Mapping[str, Store]
+    outside: Outside
 
     def jobs(self, name: str | None = None) -> list[Job]:
         """The enabled jobs, or the one called `name`. Raises UsageError for an unknown one."""
@@ -78,6 +83,58 @@ def _serving(providers: Mapping[str, Provider], stack: ExitStack) -> list[Any]:
     return found
 
 
+def _pipeline(
+    config: Config,
+    *,
+    catalogue: Catalogue,
+    owner: Owner,
+    engine: CurlEngine,
+    providers: Mapping[str, Provider],
+    outside: Outside,
+) -> tuple[Mapping[str, Store], Pipeline]:
+    """The stores, each behind its gate, and the pipeline over all."""
+    settings, doors = config.archiver, Doors()
+    stores: dict[str, Store] = {
+        name: GatedStore(inner=connect(config, "stores", name, outside), gates=doors.stores, now=now, luck=luck)
+        for name in config.stores
+    }
+    inbox, spool = Inbox(settings.data_dir / "inbox"), Spool(settings.data_dir / "spool")
+    pipeline = Pipeline(
+        catalogue=catalogue,
+        owner=owner,
+        providers=providers,
+        reception=Reception(catalogue=catalogue, providers=providers, inbox=inbox, spool=spool, now=now, new_id=new_id),
+        carrier=Carrier(
+            fetch=partial(engine.fetch, limits=FetchLimits(max_bytes=config.fetch.max_bytes)),
+            stores=stores,
+            spool=spool,
+            key_template=settings.key_template,
+            now=now,
+        ),
+        settler=Settler(
+            catalogue=catalogue, stores=stores, inbox=inbox, spool=spool, now=now, luck=luck, new_id=new_id
+        ),
+        preflight=Preflight(
+            catalogue=catalogue,
+            stores=stores,
+            gates=doors.stores,
+            free=lambda: shutil.disk_usage(settings.data_dir).free,
+            min_free=settings.min_free,
+            spool_max=settings.spool_max,
+            now=now,
+            luck=luck,
+        ),
+        doors=doors,
+        inbox=inbox,
+        spool=spool,
+        now=now,
+        luck=luck,
+        new_id=new_id,
+        limits=budget_limits(config),
+    )
+    return stores, pipeline
+
+
 @contextmanager
 def open_house(config: Config) -> Iterator[House]:
     """Build the pipeline, take over from processes that are gone, and close everything at the end."""
@@ -108,34 +165,9 @@ def open_house(config: Config) -> Iterator[House]:
         }
         sandboxes += _serving(providers, stack)
         outside = replace(outside, state_dir=data_dir / "stores")
-        stores: dict[str, Store] = {name: connect(config, "stores", name, outside) for name in config.stores}
-        limits = FetchLimits(max_bytes=config.fetch.max_bytes)
-        inbox, spool = Inbox(data_dir / "inbox"), Spool(data_dir / "spool")
-        carrier = Carrier(
-            fetch=partial(engine.fetch, limits=limits),
-            stores=stores,
-            spool=spool,
-            key_template=config.archiver.key_template,
-            now=now,
+        stores, pipeline = _pipeline(
+            config, catalogue=catalogue, owner=owner, engine=engine, providers=providers, outside=outside
         )
-        settler = Settler(
-            catalogue=catalogue, stores=stores, inbox=inbox, spool=spool, now=now, luck=luck, new_id=new_id
-        )
-        reception = Reception(
-            catalogue=catalogue, providers=providers, inbox=inbox, spool=spool, now=now, new_id=new_id
-        )
-        pipeline = Pipeline(
-            catalogue=catalogue,
-            owner=owner,
-            providers=providers,
-            reception=reception,
-            carrier=carrier,
-            settler=settler,
-            inbox=inbox,
-            spool=spool,
-            now=now,
-            luck=luck,
-            new_id=new_id,
-        )
+        catalogue.outcomes.release_held()
         pipeline.recover(at_start=True)
-        yield House(config=config, catalogue=catalogue, pipeline=pipeline, stores=stores)
+        yield House(config=config, catalogue=catalogue, pipeline=pipeline, stores=stores, outside=outside)

@@ -45,9 +45,9 @@ def test_what_is_new_is_taken_in_as_paid_and_waiting(catalogue: Catalogue) -> No
 def test_the_same_line_twice_is_one_image(catalogue: Catalogue) -> None:
     """In two batches and within one."""
     assert adopt(catalogue, 0, signed("a")) == "new"
-    assert adopt(catalogue, 1, signed("a")) == "known"
+    assert adopt(catalogue, 1, signed("a")) == "waiting"
     entries = [(draft(number, origin="backfill"), arrival(number, url=signed("b"))) for number in (2, 3)]
-    assert catalogue.images.adopt(entries, NOW) == ["new", "known"]
+    assert catalogue.images.adopt(entries, NOW) == ["new", "waiting"]
     assert ask(catalogue, "select id from images order by seq") == [("i0",), ("i2",)]
     assert ask(catalogue, "select id from generations order by seq") == [("g0",), ("g2",)]
 
@@ -68,7 +68,7 @@ def test_identity_has_no_signature(catalogue: Catalogue) -> None:
 def test_an_older_signature_never_replaces_a_fresher_one(catalogue: Catalogue) -> None:
     """The files of a backfill come in any order."""
     assert adopt(catalogue, 0, signed("a", "fresh"), hours=100) == "new"
-    assert adopt(catalogue, 1, signed("a", "stale"), hours=50) == "known"
+    assert adopt(catalogue, 1, signed("a", "stale"), hours=50) == "waiting"
     assert image_row(catalogue)["source_url"] == signed("a", "fresh").reveal()
     assert image_row(catalogue)["deadline"] == as_text(NOW + 100 * HOUR)
 
@@ -97,7 +97,7 @@ def test_eight_processes_take_in_the_same_lines_once(race: racing.Race, tmp_path
     """Each looks first and writes then; nobody is told that the catalogue is locked, and every line is new once."""
     catalogue = opened(tmp_path)
     words = [word for found in race.run(racing.adopt_all, tmp_path) for word in found]
-    assert (words.count("new"), words.count("known")) == (40, 280)
+    assert (words.count("new"), words.count("waiting")) == (40, 280)
     assert ask(catalogue, "select count(*), count(distinct source_identity) from images") == [(40, 40)]
     catalogue.close()
 

@@ -104,9 +104,9 @@ def test_withdrawn_generation_waits_for_its_time(catalogue: Catalogue) -> None:
     take(catalogue)
     later = NOW + timedelta(seconds=7)
     due = {"providers": ["apiyi"], "job": None, "ids": None}
-    assert catalogue.generations.next_due("planned", **due) is None  # type: ignore[arg-type]
+    assert catalogue.fitness.next_due("planned", **due) is None  # type: ignore[arg-type]
     assert catalogue.generations.withdraw("g0", "me", later, "429", NOW)
-    assert catalogue.generations.next_due("planned", **due) == later  # type: ignore[arg-type]
+    assert catalogue.fitness.next_due("planned", **due) == later  # type: ignore[arg-type]
     begin = catalogue.generations.begin_submit
     assert begin("apiyi", "me", later - timedelta(milliseconds=1)) is None
     again = begin("apiyi", "me", later)
@@ -116,7 +116,7 @@ def test_withdrawn_generation_waits_for_its_time(catalogue: Catalogue) -> None:
 
 def test_next_due_looks_only_where_it_is_told(catalogue: Catalogue) -> None:
     catalogue.generations.add([draft(0, job="daily", created_at=NOW - HOUR), draft(1, provider="other")], NOW)
-    due = catalogue.generations.next_due
+    due = catalogue.fitness.next_due
     assert due("planned", providers=["apiyi", "other"], job=None, ids=None) == NOW - HOUR
     assert due("planned", providers=["other"], job=None, ids=None) == NOW
     assert due("planned", providers=["other"], job="daily", ids=None) is None

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from archiver.core.redaction import redact
+from archiver.core.redaction import names_a_secret, redact
 from archiver.core.tempurl import TemporaryURL
 
 OSS = "https://b.oss-cn-hangzhou.aliyuncs.com/7d/i.png?Expires=1762956644&OSSAccessKeyId=TMP.3Kx9fQ&Signature=sEcReT%2B1%3D"
@@ -151,3 +151,23 @@ def test_long_text_takes_no_time() -> None:
     for piece in ("a", "token", "x-amz-", "x-oss-signature", "https://", "://", "a:", "bearer ", "sk-", "'", "\\", " "):
         text = piece * (300_000 // len(piece))
         assert "[redacted]" in redact(text + f" {KEY}")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("api_key", True),
+        ("Authorization", True),
+        ("secret_access_key", True),
+        ("x-oss-security-token", True),
+        ("password", True),
+        ("Cookie", True),
+        ("keyword", False),
+        ("tokens", False),
+        ("colour", False),
+        ("author", False),
+        ("月球", False),
+    ],
+)
+def test_a_name_tells_a_secret_whatever_its_value_looks_like(name: str, is_one: bool) -> None:
+    assert names_a_secret(name) is is_one

@@ -51,9 +51,9 @@ def test_every_generation_can_still_bring_images_home_unless_it_was_cancelled() 
 
 
 def test_what_was_sent_is_never_sent_again_by_itself() -> None:
-    """Nothing leads back to `planned` but a withdrawal, and that only from `submitted`."""
+    """Nothing leads back to `planned` but a withdrawal, only from `submitted`, and an operator's word."""
     back = {(name, source) for name, move in GENERATION.items() if move.target == "planned" for source in move.sources}
-    assert back == {("withdraw", "submitted")}
+    assert back == {("withdraw", "submitted"), ("retry", "unknown"), ("retry", "failed")}
 
 
 def test_an_image_is_lost_only_while_its_url_is_all_there_is() -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,13 @@ from archiver.core import policy
 from archiver.core.model import Network, Outcome, SecretReference
 from archiver.core.ports import Outside, Provider, Store
 from archiver.pipeline import Pipeline
+from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
 from archiver.pipeline.spool import Inbox, Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.providers import images, sandbox
+from archiver.resilience import Doors, GatedStore
 from archiver.stores import local, oss
 from archiver.transport import AddressGuard, CurlEngine
 from tests.doubles.oss import OssDouble
@@ -118,9 +120,15 @@ def open_workshop(
     double: ImagesProvider | None = None,
     clock: Clock | None = None,
     sandbox_settings: dict[str, Any] | None = None,
+    others: Callable[[Outside], dict[str, Store]] | None = None,
+    free: Callable[[], int] | None = None,
+    spool_max: int = 10**10,
     **settings: Any,
 ) -> Iterator[Workshop]:
-    """A process: stores `near` (a folder) and `far` (an OSS double), providers `double` and `sandbox`."""
+    """A process: stores `near` (a folder) and `far` (an OSS double) and `others`, providers `double` and `sandbox`.
+
+    With `free`, which tells the bytes free on its disk, stores have gates and money is spent after a preflight only.
+    """
     clock = clock or Clock()
     for name in ("owners", "inbox", "spool", "providers", "parts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -150,6 +158,13 @@ def open_workshop(
                 access_key_secret=SecretReference("env:S"),
             )
             stores["far"] = oss.connect("far", far_settings, outside)
+        stores |= others(outside) if others else {}
+        doors, preflight = Doors(), None
+        if free is not None:
+            stores = {
+                name: GatedStore(inner=store, gates=doors.stores, now=clock, luck=lambda: 0.5)
+                for name, store in stores.items()
+            }
         providers: dict[str, Provider] = {}
         if double is not None:
             given = images.Settings(
@@ -168,7 +183,20 @@ def open_workshop(
         reception = Reception(
             catalogue=catalogue, providers=providers, inbox=inbox, spool=spool, now=clock, new_id=_new_id
         )
+        if free is not None:
+            preflight = Preflight(
+                catalogue=catalogue,
+                stores=stores,
+                gates=doors.stores,
+                free=free,
+                min_free=10**6,
+                spool_max=spool_max,
+                now=clock,
+                luck=lambda: 0.5,
+            )
         pipeline = Pipeline(
+            preflight=preflight,
+            doors=doors,
             catalogue=catalogue,
             owner=owner,
             providers=providers,

@@ -19,6 +19,7 @@ import pytest
 
 from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider, Mishap
+from tests.doubles.source import Behaviour
 from tests.doubles.wire import Fault
 from tests.shells.test_bad_input import images, job, prompt_of
 from tests.world import ARCHIVER, World, file_section, oss_section
@@ -49,9 +50,9 @@ def test_what_no_store_takes_is_rescued_and_stored_later_without_its_source(
     are on this machine, each message says what to do; when stores are mended, `drain` needs no source."""
     says = {
         "down": "Could not connect to server",
-        "missing": "NoSuchBucket: create the bucket",
-        "secret": "SignatureDoesNotMatch: the access key secret is wrong",
-        "denied": "AccessDenied: denied; the RAM user needs oss:PutObject",
+        "missing": "NoSuchBucket (create the bucket",
+        "secret": "SignatureDoesNotMatch (the access key secret is wrong",
+        "denied": "AccessDenied (denied; the RAM user needs oss:PutObject",
     }
     with OssDouble() as down, OssDouble() as missing, OssDouble() as secret, OssDouble() as denied:
         doubles = {"down": down, "missing": missing, "secret": secret, "denied": denied}
@@ -61,11 +62,14 @@ def test_what_no_store_takes_is_rescued_and_stored_later_without_its_source(
             text += oss_section(name, double) + job([f"into {name}", f"存到 {name}"], name=name, stores=f'["{name}"]')
         world.configure(text + job(["near only"], name="near", stores='["near"]'), provider=provider)
         bucket, key = missing.bucket, secret.secret_key
+        # Paid for while every store was well: nobody spends for one that has never taken anything.
+        provider.image_first = (Behaviour(status=404),)
+        assert world.run("run", "--once").returncode == 1
         down.down()
         missing.bucket, secret.secret_key = "renamed", "rotated"
         denied.script(lambda request: Fault(status=403, code="AccessDenied"))
 
-        done = world.run("run", "--once")
+        done = world.run("drain")
         assert done.returncode == 1
         assert "1 images archived, 0 lost" in done.stderr
         rows = images(world)
@@ -74,7 +78,7 @@ def test_what_no_store_takes_is_rescued_and_stored_later_without_its_source(
         for name, words in says.items():
             for prompt in (f"into {name}", f"存到 {name}"):
                 assert words in rows[prompt]["error"]
-                assert f"postponed {rows[prompt]['id']}: {rows[prompt]['error']}" in done.stderr
+                assert f"postponed {rows[prompt]['id']}: (safe on this disk) {rows[prompt]['error']}" in done.stderr
         assert says["denied"] in rows["both"]["error"]
         assert key not in done.stderr + str(rows)
         _assert_spooled(world, {prompt for prompt in rows if prompt != "near only"})
@@ -108,9 +112,12 @@ def test_a_file_store_that_cannot_be_written_is_a_matter_of_time(
     world: World, provider: ImagesProvider, tmp_path: Path
 ) -> None:
     """A file lies where the folder should be: nobody, not even root, can write there. The bytes wait in the spool."""
-    (tmp_path / "archive").write_text("no folder")
     world.configure(file_section("main", tmp_path / "archive"), provider=provider)
-    done = world.run("generate", "a cat")
+    provider.image_first = (Behaviour(status=404),)
+    assert world.run("generate", "a cat").returncode == 1
+    (tmp_path / "archive").rename(tmp_path / "elsewhere")
+    (tmp_path / "archive").write_text("no folder")
+    done = world.run("drain")
     assert done.returncode == 1
     (row,) = images(world).values()
     assert row["state"] == "spooled" and f"main: {tmp_path}/archive: Not a directory" in done.stderr

@@ -9,10 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from archiver.config import (
+    AlertsSection,
     ArchiverSection,
     FetchSection,
     Job,
     NetworkSection,
+    ProviderSection,
     describe,
     find_config,
     job_prompts,
@@ -74,12 +76,18 @@ def test_every_commented_setting_is_right_when_it_is_switched_on(tmp_path: Path)
 def test_the_shipped_file_names_every_key_there_is() -> None:
     """And no other one: what it documents and what is accepted are the same."""
     raw = tomllib.loads(uncommented(SHIPPED.read_text(encoding="utf-8")))
-    own: dict[str, type[BaseModel]] = {"archiver": ArchiverSection, "fetch": FetchSection, "network": NetworkSection}
+    own: dict[str, type[BaseModel]] = {
+        "archiver": ArchiverSection,
+        "fetch": FetchSection,
+        "network": NetworkSection,
+        "alerts": AlertsSection,
+    }
     for section, model in own.items():
         assert set(raw[section]) == set(model.model_fields), section
     assert {key for job in raw["jobs"] for key in job} == set(Job.model_fields)
     for name, kind in (("sandbox", "sandbox"), ("apiyi", "images")):
-        assert set(raw["providers"][name]) - {"kind"} == set(settings_of(kind).model_fields), name
+        known = {*ProviderSection.model_fields, *settings_of(kind).model_fields}
+        assert set(raw["providers"][name]) == known, name
     for name, kind in (("main", "file"), ("aliyun", "oss"), ("s3", "s3")):
         assert set(raw["stores"][name]) == set(settings_of(kind).model_fields), name
 
@@ -87,6 +95,7 @@ def test_the_shipped_file_names_every_key_there_is() -> None:
 def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
     """A commented `#key = value` of our own sections shows what holds without it, unless its comment says otherwise."""
     examples = {"zone", "allow_cidrs", "proxy", "ca_file", "tags", "prompts_file"}
+    examples |= {"budget_usd_per_day", "budget_usd_per_month"}
     on = configured(tmp_path, uncommented(SHIPPED.read_text(encoding="utf-8")))
     off = configured(tmp_path, SHIPPED.read_text(encoding="utf-8"))
     for name in ("archiver", "fetch"):
@@ -223,7 +232,7 @@ def test_show_tells_each_value_and_its_origin(tmp_path: Path) -> None:
     assert rows["network.proxy"] == (None, "default")
     assert rows["jobs.daily-cats.prompts"] == (["a cat"], "file")
     assert rows["jobs.daily-cats.stores"] == (["main"], "default")
-    assert [*rows][:1] + [*rows][-1:] == ["archiver.data_dir", "jobs.daily-cats.tags"]
+    assert [*rows][:1] + [*rows][-1:] == ["archiver.data_dir", "jobs.daily-cats.budget_usd_per_month"]
     assert {"file", "env", "default"} == {origin for _, origin in rows.values()}
 
 

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def test_a_daemon_that_is_restarted_all_the_time_still_fires(world: World, tmp_p
         while _count(world, "ticks") < 3:
             assert restarts < 40, "three ticks in forty short lives"
             daemon = world.start("run")
+            until(partial(_has_started, world, restarts + 1), "the daemon is at work")
             with pytest.raises(subprocess.TimeoutExpired):
-                daemon.wait(1.5)
+                daemon.wait(1)
             assert world.stop(daemon) == 0
             restarts += 1
         assert restarts > 3
@@ -104,6 +106,10 @@ def test_a_killed_daemon_is_taken_over_without_paying_again(world: World, tmp_pa
         assert [row["state"] for row in world.sql("select state from generations")] == ["unknown"]
         assert world.run("status").returncode == 1
         assert len(provider.charges) == 1
+
+
+def _has_started(world: World, times: int) -> bool:
+    return (world.folder / "stderr.txt").read_text().count('"event": "started"') >= times
 
 
 def _time(text: str) -> datetime:

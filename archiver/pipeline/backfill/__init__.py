@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from archiver.catalogue import Arrival, Catalogue, Draft
 from archiver.core import policy
 from archiver.core.model import Json, Promise
-from archiver.core.redaction import redact
+from archiver.core.redaction import names_a_secret, redact
 from archiver.core.tempurl import TemporaryURL, unescape_url
 from archiver.pipeline.backfill import delimited, jsonlines
 from archiver.pipeline.backfill.lines import Broken, Line
@@ -27,7 +27,7 @@ _SENSIBLE_YEARS = range(1970, 2200)
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines: how many were `new`, `refreshed`, `requeued` or `known`, and which were broken."""
+    """What became of the lines: how many were `new`, `refreshed`, `requeued`, `waiting` or `known`, and the broken."""
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
@@ -66,6 +66,8 @@ class Backfill:
 
     def _entry(self, name: str, line: Line) -> tuple[Draft, Arrival]:
         values = dict(line.values)
+        if any(_has_foreign_bytes(value) for value in values.values()):
+            raise ValueError("not UTF-8 text; save the file as UTF-8 (in Excel: CSV UTF-8)")
         now = self.now()
         url = TemporaryURL(unescape_url(_text(values.pop("url", None), "url")))
         created = self._time(values.pop("created_at", None), "created_at")
@@ -83,7 +85,7 @@ class Backfill:
             model=None if model in (None, "") else str(model),
             stores=self.stores,
             metadata={
-                **{column: _without_secrets(value) for column, value in values.items()},
+                **_named(values),
                 "backfilled_from": f"{name}:{line.number}",
             },
             created_at=created,
@@ -120,6 +122,11 @@ class Backfill:
         return datetime.fromtimestamp(number / 1000 if number > _MILLISECONDS_FROM else number, UTC)
 
 
+def _has_foreign_bytes(value: Json) -> bool:
+    """Whether a value came from bytes that are no UTF-8; whoever opened the text let them through as surrogates."""
+    return isinstance(value, str) and any("\udc80" <= sign <= "\udcff" for sign in value)
+
+
 def _without_secrets(value: Json) -> Json:
     """Other columns may hold signed URLs too, and metadata is kept for ever."""
     if isinstance(value, str):
@@ -127,8 +134,16 @@ def _without_secrets(value: Json) -> Json:
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):
-        return {name: _without_secrets(item) for name, item in value.items()}
+        return _named(value)
     return value
+
+
+def _named(values: dict[str, Json]) -> dict[str, Json]:
+    """What is called `api_key` or `Authorization` is one, whatever it looks like."""
+    return {
+        name: "[redacted]" if names_a_secret(name) and value else _without_secrets(value)
+        for name, value in values.items()
+    }
 
 
 def read(name: str, text: TextIO) -> Iterator[Line | Broken]:

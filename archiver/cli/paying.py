@@ -1,0 +1,117 @@
+"""What was paid for: generations, and resolve, by which a person decides what the house cannot know."""
+
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from archiver.cli.asking import open_catalogue
+from archiver.cli.printing import json_option, plain, print_rows, say, short
+from archiver.core.errors import UsageError
+from archiver.core.states import GENERATION, states
+
+COLUMNS = ("generation_id", "state", "prompt", "provider", "model", "price_usd", "submitted_at", "error")
+
+
+def usd(value: object) -> str:
+    """An amount; what is unknown is no 0."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else "?"
+
+
+def _price(rows: list[dict[str, Any]], prices: dict[str, Decimal | None]) -> list[dict[str, Any]]:
+    """Fill in what planned generations will cost as the configuration stands now."""
+    for row in rows:
+        price = prices.get(row["provider"])
+        if row["price_usd"] is None and row["state"] == "planned" and price is not None:
+            row["price_usd"] = float(price * row["n"])
+    return rows
+
+
+@click.command()
+@click.option("--state", multiple=True, type=click.Choice(states("generation")), help="Only in this state (or these).")
+@click.option("--job", metavar="NAME", help="Only generations of this job.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
+@json_option
+@click.pass_context
+def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, as_json: bool) -> None:
+    """List generations, the newest first, with what each did cost or is expected to cost ("?": nobody knows).
+
+    \b
+    Example: archiver generations --state unknown
+    """
+    from archiver import wiring
+
+    config, catalogue = open_catalogue(ctx)
+    rows = _price(catalogue.outcomes.generations(states=state, job=job, limit=limit), wiring.prices(config))
+    shown = {"price_usd": usd, "prompt": short, "error": short}
+    print_rows(rows, {name: shown.get(name, plain) for name in COLUMNS}, as_json=as_json)
+
+
+@click.command()
+@click.argument("generation_id", metavar="ID")
+@click.option("--retry", is_flag=True, help="Ask for it again: it may be paid for twice.")
+@click.option("--write-off", is_flag=True, help="Leave it: it no longer counts as open, and still as spent.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, change nothing.")
+@json_option
+@click.pass_context
+def resolve(ctx: click.Context, generation_id: str, retry: bool, write_off: bool, dry_run: bool, as_json: bool) -> None:
+    """Decide what becomes of a generation whose outcome is unknown, or that failed.
+
+    Look at the provider's own list of charges first: whether it was paid, only the provider knows.
+
+    \b
+    Examples: archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --write-off
+              archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --retry
+    """
+    from archiver import wiring
+
+    if retry == write_off:
+        raise UsageError("say either --retry or --write-off")
+    config, catalogue = open_catalogue(ctx)
+    row = _resolvable(catalogue, generation_id.lower())
+    if retry:
+        _check_retry(config, row)
+    elif row["written_off_at"] is not None:
+        raise UsageError(f"generation {row['generation_id']} was written off at {row['written_off_at']}")
+    act = "ask again" if retry else "write off"
+    price = usd(row["price_usd"])
+    if dry_run:
+        say(f"(dry-run) would {act} {row['state']} generation {row['generation_id']}, price {price} USD")
+    else:
+        decide = catalogue.outcomes.retry if retry else catalogue.outcomes.write_off
+        detail = (
+            f"{act}, by an operator; it was {row['state']} at a price of {price} USD: {row['error'] or 'no reason'}"
+        )
+        if not decide(row["generation_id"], detail, wiring.now()):
+            raise UsageError(f"generation {row['generation_id']} has changed meanwhile: look at it again")
+        say(
+            f"planned again: the daemon or `archiver run --once` asks for {row['generation_id']}"
+            if retry
+            else f"written off: {row['generation_id']} ({price} USD) counts as spent, and no longer as open"
+        )
+    print_rows(
+        catalogue.outcomes.generations(generation_id=row["generation_id"], limit=1),
+        {"generation_id": plain, "state": plain, "price_usd": usd, "written_off_at": plain},
+        as_json=as_json,
+    )
+
+
+def _resolvable(catalogue: Any, generation_id: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = catalogue.outcomes.generations(generation_id=generation_id, limit=1)
+    if not found:
+        raise UsageError(f"there is no generation {plain(generation_id)!r}; `archiver generations` lists them")
+    if found[0]["state"] not in GENERATION["retry"].sources:
+        raise UsageError(
+            f"generation {generation_id} is {found[0]['state']}; only unknown and failed ones can be resolved"
+        )
+    return found[0]
+
+
+def _check_retry(config: Any, row: dict[str, Any]) -> None:
+    """Refuse to pay again where nobody could ask, or where the paid answer is here already."""
+    from archiver.pipeline.spool import Inbox
+
+    if row["provider"] not in config.providers:
+        raise UsageError(f"its provider {row['provider']!r} is not configured: nobody could ask for it again")
+    if Inbox(config.archiver.data_dir / "inbox").has(row["generation_id"]):
+        raise UsageError("its answer is on disk and only has to be read: run `archiver drain` first")

@@ -1,0 +1,180 @@
+"""What a person must be told of, as pure decisions: which conditions stand, how grave they are, and when to say it
+again.
+
+The catalogue says how things stand, `archiver.alerts` tells people. No prompt and no URL gets into a text; what stores
+and sources said is redacted once more.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from archiver.core.redaction import redact
+
+Level = Literal["warn", "page"]
+
+#: An image that was tried in vain is at risk from this share of its life on, and somebody is woken from the second on.
+AT_RISK_SHARE = 0.5
+PAGE_SHARE = 0.8
+#: A store that fails for so long is told of; a hiccup is not.
+STORE_PATIENCE = timedelta(minutes=5)
+SPOOL_WARN_SHARE = 0.8
+SPOOL_PAGE_SHARE = 0.9
+#: Losses and odd bytes are told of for so long: they do not end by themselves.
+RECENT = timedelta(days=1)
+#: What still stands is said again.
+REPEAT = timedelta(hours=1)
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One condition. `subject` says whose it is (a job, a provider, a store): kind and subject are its identity."""
+
+    kind: str
+    level: Level
+    text: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """Pending images of one job that were tried in vain and have lived `AT_RISK_SHARE` of their time.
+
+    `used` is the largest share of its life that one has behind it (above 1: it is past its deadline).
+    """
+
+    job: str
+    images: int
+    used: float
+    deadline: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Generations of one provider whose outcome is unknown. `cost_micro` sums those whose price is known."""
+
+    provider: str
+    generations: int
+    cost_micro: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Images whose bytes are safe and whose last error came from this store; `since` is when the first was fetched."""
+
+    store: str
+    images: int
+    since: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """So many images of one job."""
+
+    job: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """How the catalogue stands, as far as somebody may have to be told. `spooled` is in bytes; `lost` and `odd` are
+    those of the last `RECENT`."""
+
+    failing: tuple[Failing, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    lost: tuple[Count, ...] = ()
+    odd: tuple[Count, ...] = ()
+    spooled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What is remembered of an alert: its level when it was last seen, when it was logged, and when it was sent."""
+
+    level: Level
+    logged_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+def conditions(facts: Facts, now: datetime, *, spool_max: int) -> tuple[Alert, ...]:
+    """Every condition that stands, the gravest first. `spool_max` is the most the spool may hold, in bytes."""
+    found = [
+        *(_lost(item) for item in facts.lost),
+        *(_at_risk(item) for item in facts.failing),
+        *_spool(facts.spooled, spool_max),
+        *(_unknown(item) for item in facts.unknown),
+        *(_waiting(item) for item in facts.waiting if now - item.since >= STORE_PATIENCE),
+        *(_odd(item) for item in facts.odd),
+    ]
+    return tuple(sorted(found, key=lambda alert: alert.level != "page"))
+
+
+def catalogue_trouble(message: str) -> Alert:
+    """The catalogue itself cannot be used: nothing else can be known."""
+    return Alert(kind="catalogue", level="page", text=_reason(message), subject="catalogue")
+
+
+def is_due(alert: Alert, told: Told | None, at: datetime | None, now: datetime) -> bool:
+    """Whether to say it (again): never said, graver than before, or said at `at`, an hour ago or more.
+
+    An `at` in the future is no reason for silence: the clock was set back.
+    """
+    if told is None or at is None or (alert.level == "page" and told.level == "warn"):
+        return True
+    return not timedelta(0) <= now - at < REPEAT
+
+
+def _lost(item: Count) -> Alert:
+    text = f"{_images(item.images)} of {item.job} lost in the last 24 hours; `archiver images --state lost` names them"
+    return Alert(kind="lost", level="page", text=text, subject=item.job)
+
+
+def _at_risk(item: Failing) -> Alert:
+    level: Level = "page" if item.used > PAGE_SHARE else "warn"
+    text = (
+        f"{_images(item.images)} of {item.job} cannot be copied and may be lost; the first deadline is"
+        f" {item.deadline:%Y-%m-%d %H:%M} UTC; one of the errors: {_reason(item.error)}"
+    )
+    return Alert(kind="at-risk", level=level, text=text, subject=item.job)
+
+
+def _unknown(item: Unknown) -> Alert:
+    money = [f"${item.cost_micro / 1e6:.4g}"] if item.cost_micro else []
+    money += [f"{item.unpriced} at a price that is not known"] if item.unpriced else []
+    count = "1 generation" if item.generations == 1 else f"{item.generations} generations"
+    text = f"{count} of {item.provider} with an unknown outcome may have been charged: {' and '.join(money) or 'free'}"
+    return Alert(kind="unknown", level="warn", text=text, subject=item.provider)
+
+
+def _waiting(item: Waiting) -> Alert:
+    text = (
+        f"store {item.store} has not taken {_images(item.images)} since {item.since:%Y-%m-%d %H:%M} UTC; their bytes"
+        f" are safe in the spool; one of the errors: {_reason(item.error)}"
+    )
+    return Alert(kind="store", level="warn", text=text, subject=item.store)
+
+
+def _odd(item: Count) -> Alert:
+    text = f"{_images(item.images)} of {item.job} archived in the last 24 hours: complete bytes, but no known image"
+    return Alert(kind="odd", level="warn", text=text, subject=item.job)
+
+
+def _spool(spooled: int, most: int) -> list[Alert]:
+    if spooled <= most * SPOOL_WARN_SHARE:
+        return []
+    level: Level = "page" if spooled > most * SPOOL_PAGE_SHARE else "warn"
+    text = f"the spool holds {spooled / 1e9:.3g} of {most / 1e9:.3g} GB: no store takes it, and no more is asked for"
+    return [Alert(kind="spool", level=level, text=text, subject="spool")]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _reason(text: str) -> str:
+    return redact(text)[:_LONGEST_REASON]

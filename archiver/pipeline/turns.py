@@ -1,0 +1,129 @@
+"""Whose turn it is: the nearest deadline, but past the gates that are closed, and past a host that has enough of the
+copiers. It claims and looks ahead; it fetches nothing, and what it passes over keeps its place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from archiver.catalogue import Catalogue, Resting
+from archiver.core import policy
+from archiver.core.model import Outcome, Ticket
+from archiver.pipeline.preflight import Preflight
+from archiver.resilience import Doors, Word
+
+#: A transfer's total time limit stays below this: an owner that hangs longer loses its claim.
+LEASE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """Over one catalogue, with the gates of this process."""
+
+    catalogue: Catalogue
+    owner: str
+    doors: Doors
+
+    def claim(
+        self,
+        now: datetime,
+        luck: float,
+        *,
+        tried_before: datetime | None,
+        generations: Sequence[str] | None,
+        copiers: int | None,
+    ) -> Ticket | None:
+        """Claim the next image, and pass its host's gate. None when nothing is due; see `Pipeline.next_to_copy`."""
+        hosts = self.doors.hosts
+        with hosts.choosing:
+            resting = Resting() if tried_before else self._resting(now)
+            claim = partial(self.catalogue.images.claim, self.owner, now, LEASE, generations=generations)
+            # The first probe is the nearest deadline. After it any image: a hundred that never come would be the
+            # nearest deadlines for hours, and keep the gate of a healthy host closed.
+            for host in [] if tried_before else hosts.doubtful(now):
+                if tickets := claim(probe=(host, luck)):
+                    return self._enter(tickets[0], now)
+            for crowded in self._crowded(copiers):
+                if tickets := claim(tried_before=tried_before, except_hosts=crowded, resting=resting):
+                    return self._enter(tickets[0], now)
+        return None
+
+    def _enter(self, ticket: Ticket, now: datetime) -> Ticket:
+        if host := _host(ticket):
+            self.doors.hosts.enter(host, now, urgent=True)
+        return ticket
+
+    def done(self, ticket: Ticket, outcome: Outcome | None, now: datetime, luck: float) -> None:
+        """Say what a claimed image's host did. `outcome` is None when a fault of our own came between."""
+        host = _host(ticket)
+        if host is None:
+            return
+        word = Word("refused")  # nobody was asked
+        if outcome is not None and ticket.wants:
+            at_source = next((failure for failure in outcome.failures if failure.stage == "fetch"), None)
+            word = Word(at_source.word, at_source.retry_after) if at_source else Word()
+        self.doors.hosts.leave(host, now, luck, word)
+
+    def next_copy_due(self, now: datetime, generations: Sequence[str] | None) -> datetime | None:
+        """When the next image (of the given generations) may be tried, None when there is none. What waits for a gate
+        that opens within seconds counts as due."""
+        images = self.catalogue.images
+        free = images.next_due(generations, resting=self._resting(now))
+        gates = (self.doors.hosts.next_opening(now), self.doors.stores.next_opening(now))
+        opening = min((time for time in gates if time is not None), default=None)
+        if opening is None or (held := images.next_due(generations)) is None:
+            return free
+        held = max(held, _soon(opening, now))
+        return held if free is None else min(free, held)
+
+    def next_ask_due(
+        self,
+        now: datetime,
+        providers: Sequence[str],
+        *,
+        job: str | None,
+        ids: Sequence[str] | None,
+        preflight: Preflight | None,
+    ) -> datetime | None:
+        """When the next planned generation of these providers may be asked for, None when there is none."""
+        times: list[datetime | None] = []
+        for name in providers:
+            pause = self.doors.providers.pause(name, now)
+            opening = _soon(now + pause, now)
+            if preflight is not None and preflight.refusals:
+                fit = preflight.fit_stores
+                due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids, fit=fit)
+                times.append(due and max(due, opening))
+                opening = max(opening, preflight.again_at())
+            due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids)
+            times.append(due and max(due, opening))
+        return min((time for time in times if time is not None), default=None)
+
+    def _resting(self, now: datetime) -> Resting:
+        return Resting(
+            hosts=self.doors.hosts.resting(now),
+            stores=self.doors.stores.resting(now),
+            urgent_from=now,
+            urgent_until=now + policy.URGENT,
+        )
+
+    def _crowded(self, copiers: int | None) -> list[frozenset[str]]:
+        """The hosts to pass over, and then those to pass over when nobody else has work."""
+        if copiers is None:
+            return [frozenset()]
+        most = policy.most_at_one_host(copiers)
+        crowded = self.doors.hosts.crowded(most, proven=True)
+        unproven = self.doors.hosts.crowded(most, proven=False)
+        if crowded == unproven or not self.catalogue.images.waiting_hosts() - crowded:
+            return [unproven]
+        return [crowded, unproven]
+
+
+def _soon(opening: datetime, now: datetime) -> datetime:
+    return now if opening - now <= policy.WORTH_WAITING else opening
+
+
+def _host(ticket: Ticket) -> str | None:
+    """Whom a ticket's bytes are asked of, None when they lie here."""
+    return ticket.url.authority if ticket.url is not None and ticket.spooled is None else None

@@ -1,0 +1,303 @@
+"""Processes over one data folder, in the test's own process and in virtual time.
+
+Everything between the ports is the real thing: pipeline, catalogue, inbox, spool, owner locks. A process dies by
+leaving everything as it is: its lock is dropped, as the kernel does it, and nothing is cleaned up.
+"""
+
+import io
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from archiver.catalogue import Catalogue, Draft, Owner
+from archiver.core import policy
+from archiver.core.model import Answer, Outcome, Promise, Ticket
+from archiver.core.ports import Body
+from archiver.pipeline import Job, Pipeline
+from archiver.pipeline.backfill import Backfill
+from archiver.pipeline.reception import Reception
+from archiver.pipeline.settler import Settler
+from archiver.pipeline.spool import AnswerFile, Inbox, Spool
+from archiver.pipeline.transfer import Carrier
+from archiver.schedule import parse
+from tests.fault.virtual_outside import (
+    DiedError,
+    Fate,
+    VirtualProvider,
+    VirtualSource,
+    VirtualStore,
+    VirtualTime,
+)
+
+
+class MortalInbox(Inbox):
+    """The inbox, with places to die at."""
+
+    fate: Fate
+    last: AnswerFile | None = None
+
+    def open(self, generation_id: str, now: Callable[[], datetime]) -> AnswerFile:
+        self.fate.step()
+        self.last = super().open(generation_id, now)
+        return self.last
+
+    def die(self) -> None:
+        """The kernel closes the file; every byte of it had been handed to the kernel before."""
+        if self.last is not None:
+            self.last._file.close()
+
+    def discard(self, generation_id: str) -> None:
+        self.fate.step()
+        super().discard(generation_id)
+
+
+class MortalSpool(Spool):
+    """The spool, with places to die at."""
+
+    fate: Fate
+
+    def keep(self, image_id: str, body: Body) -> str:
+        name = super().keep(image_id, body)
+        self.fate.step()
+        return name
+
+    def discard(self, name: str) -> None:
+        self.fate.step()
+        super().discard(name)
+
+
+@dataclass(eq=False)
+class Process:
+    """One process, and what it holds in its hands: claimed tickets, and outcomes that are not settled yet."""
+
+    pipeline: Pipeline
+    inbox: MortalInbox
+    tickets: list[Ticket] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def claim(self) -> Ticket | None:
+        """Take the next image."""
+        ticket = self.pipeline.next_to_copy()
+        if ticket is not None:
+            self.tickets.append(ticket)
+        return ticket
+
+    def copy(self) -> None:
+        """Copy what was claimed. Nothing is settled."""
+        while self.tickets:
+            self.outcomes.append(self.pipeline.copy(self.tickets.pop()))
+
+    def drain(self) -> int:
+        """Claim and copy all that is due, and settle it as one batch; how many attempts that were."""
+        taken = set()
+        while (ticket := self.claim()) is not None:
+            assert ticket.image_id not in taken, "claimed twice at one moment"
+            taken.add(ticket.image_id)
+            self.copy()
+        outcomes, self.outcomes = self.outcomes, []
+        if outcomes:
+            self.pipeline.settler.settle(outcomes)
+        return len(outcomes)
+
+    def ask(self, provider: VirtualProvider) -> bool:
+        """Ask for one generation. False when none is due."""
+        submission = self.pipeline.next_to_submit(provider)
+        if submission is not None:
+            self.pipeline.submit(provider, submission)
+        return submission is not None
+
+    def poll(self, provider: VirtualProvider) -> bool:
+        """Poll one accepted generation. False when none is due."""
+        submission = self.pipeline.next_to_collect(provider)
+        if submission is not None:
+            self.pipeline.collect(provider, submission)
+        return submission is not None
+
+
+@cache
+def _empty_catalogue() -> bytes:
+    """A migrated catalogue without a row: making one takes longer than all that a test does with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Catalogue.open(Path(folder), create=True).close()
+        return (Path(folder) / "catalogue.db").read_bytes()
+
+
+class VirtualWorld:
+    """The outside, the folder, the clock, and the processes that live."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.time = VirtualTime()
+        self.fate = Fate()
+        self.source = VirtualSource(self.time, self.fate)
+        self.near, self.far = VirtualStore("near", self.fate), VirtualStore("far", self.fate, prefix="")
+        self.stores = {"near": self.near, "far": self.far}
+        hour, price = timedelta(hours=1), 40_000
+        self.providers = {
+            # One whose links say nothing, so that only its promise is known, and one whose links are signed.
+            "plain": VirtualProvider("plain", self.source, hour, False, Promise(lifetime=hour, price_micro=price)),
+            "signed": VirtualProvider(
+                "signed", self.source, hour, True, Promise(lifetime=24 * hour, price_micro=price)
+            ),
+        }
+        self.processes: list[Process] = []
+        self.log: list[Any] = []
+        self.luck = random.Random(seed)
+        self._ids = 0
+        self._aged: set[str] = set()
+        for name in ("owners", "inbox", "spool"):
+            (folder / name).mkdir()
+        (folder / "catalogue.db").write_bytes(_empty_catalogue())
+        self._observer = Catalogue.open(folder, create=False)
+        self.jobs = [self._job("hourly", "every 1h", "plain", 1), self._job("often", "every 20m", "signed", 2)]
+
+    def _job(self, name: str, schedule: str, provider: str, n: int) -> Job:
+        return Job(
+            name=name,
+            schedule=parse(schedule, "UTC"),
+            schedule_text=schedule,
+            catch_up="once",
+            provider=provider,
+            model="m",
+            stores=("near", "far"),
+            prompts=lambda: [f"{name} fox"],
+            n=n,
+        )
+
+    def new_id(self) -> str:
+        """Ids that sort by time."""
+        self._ids += 1
+        return f"id{self._ids:06d}"
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Ask the catalogue from outside."""
+        return [dict(row) for row in self._observer._database.rows(statement)]
+
+    def open_process(self) -> Process | None:
+        """Start a process, which first takes over from the dead. None when it died doing so."""
+        catalogue = Catalogue.open(self.folder, create=False)
+        owner = Owner(self.folder / "owners", self.new_id())
+        inbox, spool = MortalInbox(self.folder / "inbox"), MortalSpool(self.folder / "spool")
+        inbox.fate = spool.fate = self.fate
+        shared: dict[str, Any] = {"catalogue": catalogue, "inbox": inbox, "spool": spool, "now": self.time}
+        luck = self.luck.random
+        pipeline = Pipeline(
+            owner=owner,
+            providers=self.providers,
+            reception=Reception(providers=self.providers, new_id=self.new_id, **shared),
+            carrier=Carrier(
+                fetch=self.source.fetch,
+                stores=self.stores,
+                spool=spool,
+                key_template=policy.DEFAULT_KEY,
+                now=self.time,
+            ),
+            settler=Settler(stores=self.stores, luck=luck, new_id=self.new_id, **shared),
+            luck=luck,
+            new_id=self.new_id,
+            **shared,
+        )
+        process = Process(pipeline, inbox)
+        self.processes.append(process)
+        return process if self.act(process, lambda: pipeline.recover(at_start=True)) else None
+
+    def act(self, process: Process, deed: Callable[[], object]) -> bool:
+        """Let a process do something, under its fate. False when it died of it."""
+        try:
+            deed()
+        except DiedError:
+            self.kill(process)
+            return False
+        finally:
+            self.fate.left = None
+            self.age_files()
+        return True
+
+    def kill(self, process: Process) -> None:
+        """What SIGKILL leaves: the lock is free, its file is there, claims and answers stay as they are."""
+        self.processes.remove(process)
+        process.pipeline.catalogue.close()
+        process.inbox.die()
+        os.close(process.pipeline.owner._file)
+
+    def close(self, process: Process) -> None:
+        """An orderly end: what is in hand is finished."""
+        process.copy()
+        process.drain()
+        self.processes.remove(process)
+        process.pipeline.catalogue.close()
+        process.pipeline.owner.close()
+
+    def age_files(self) -> None:
+        """Files of the spool were written at the time of the virtual clock."""
+        for path in (self.folder / "spool").iterdir():
+            if path.name not in self._aged:
+                self._aged.add(path.name)
+                moment = self.time().timestamp()
+                os.utime(path, (moment, moment))
+
+    def generate(self, process: Process, provider: str, n: int, stores: Sequence[str]) -> str:
+        """Plan one generation that belongs to no tick; its id."""
+        draft = Draft(
+            id=self.new_id(),
+            origin="generate",
+            prompt="a fox",
+            provider=provider,
+            model="m",
+            stores=tuple(stores),
+            n=n,
+        )
+        process.pipeline.catalogue.generations.add([draft], self.time())
+        return draft.id
+
+    def take_in(self, process: Process, address: str, stores: Sequence[str]) -> str:
+        """Backfill one line; what became of it."""
+        backfill = Backfill(
+            catalogue=process.pipeline.catalogue,
+            stores=tuple(stores),
+            zone=ZoneInfo("Asia/Shanghai"),
+            now=self.time,
+            new_id=self.new_id,
+        )
+        report = backfill.take_in("list.csv", io.StringIO(f"url,prompt\n{address},a fox\n"))
+        assert not report.broken
+        return next(iter(report.counts))
+
+    def deliver_again(self, process: Process, provider: VirtualProvider, generation_id: str) -> bool:
+        """The true answer of a paid request arrives by another way (a late webhook)."""
+        body = provider.bodies[generation_id]
+        answer = Answer(status=200, content_type="application/json", body=body, received_at=self.time())
+        result = provider.read(answer)
+        return process.pipeline.reception.complete(provider, generation_id, answer, result)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        """Close everything."""
+        for process in list(self.processes):
+            self.kill(process)
+        self._observer.close()
+
+
+@contextmanager
+def virtual_world(seed: int) -> Iterator[VirtualWorld]:
+    """A world in a folder of its own, in memory where the machine has such a place: flushing a disk is not in doubt."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="archiver-", dir=memory if memory.is_dir() else None))
+    try:
+        with structlog.testing.capture_logs() as log:
+            world = VirtualWorld(folder, seed)
+            world.log = log
+            yield world
+            world.end()
+    finally:
+        shutil.rmtree(folder)
