@@ -226,8 +226,9 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
         """
         update images
         set state = 'pending', source_url = ?, source = ?, source_host = ?, deadline = ?, deadline_from = ?,
-            give_up_at = ?, evidence = ?, not_before = null, refused_at = null, refused_before_at = null where id = ?
-        """,
+            give_up_at = ?, evidence = ?, not_before = null, refused_at = null, refused_before_at = null,
+            claim = claim + 1, claimed_by = null, claimed_until = null where id = ?
+        """,  # whoever tries the old URL just now has nothing to say of the new one: its claim ends here
         (
             arrival.url.reveal(),
             str(arrival.url),

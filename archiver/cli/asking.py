@@ -226,7 +226,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         for name, value in standing.items():
             has_no_price = name == "unknown_price_usd" and value is None and standing["unknown_generations"]
             text = "?" if has_no_price else _as_line(value)
-            click.echo(f"{name.replace('_', ' ') + ':':22}{text or '-'}")
+            click.echo(f"{name.replace('_', ' ') + ':':26}{text or '-'}")
         for alert in alerts:
             click.echo(f"alert ({alert.level}): {plain(alert.text)}")
     if standing["images"].get("lost"):
