@@ -19,7 +19,8 @@ from archiver.core import policy
 from archiver.transport.reply import retry_after
 from tests.fault.lives import DAY, HOUR, LIFETIMES, MINUTE, SECOND, WORDS, End, Life, a_life, evidence_of, live, losses
 from tests.fault.virtual_outside import VirtualSource, VirtualStore
-from tests.fault.virtual_world import Process, VirtualWorld, virtual_world
+from tests.fault.virtual_process import Process
+from tests.fault.virtual_world import VirtualWorld, virtual_world
 
 OUTAGES = int(os.environ.get("ARCHIVER_OUTAGES", "10000"))
 
@@ -166,24 +167,42 @@ def test_the_nights_of_daylight_saving_change_no_time(seed: int) -> None:
     assert losses(seed, HOUR, WORDS, 200) == []
 
 
+@pytest.mark.parametrize("word", ["transient", "gone", "corrupt", "permanent"])
+def test_a_clock_that_was_set_back_makes_no_time(word: str) -> None:
+    """The pause is never longer than it was at the beginning of the image's life; hours of odd data hurry nobody."""
+    made = datetime(2026, 11, 20, 9, tzinfo=UTC)
+
+    def pause(back: timedelta, lifetime: timedelta) -> timedelta:
+        now = made - back
+        again = policy.next_attempt(
+            word, now=now, deadline=made + lifetime, attempts=12, luck=0.999, created=made, retry_after=None
+        )
+        return again - now
+
+    assert pause(30 * DAY, 2 * HOUR) == pause(0 * DAY, 2 * HOUR) < 7 * MINUTE
+    assert pause(30 * DAY, 10 * MINUTE) <= 3 * MINUTE + SECOND
+    assert pause(30 * DAY, -DAY) > 2 * MINUTE, "a file may say that an image was made after its end"
+
+
+@pytest.mark.parametrize("fault", ["down", "cut"])
 @pytest.mark.parametrize("jump", [-30 * DAY, -9 * HOUR, -20 * MINUTE, 20 * MINUTE, 9 * HOUR, 30 * DAY], ids=str)
-def test_a_clock_that_is_set_during_an_outage_costs_no_image(jump: timedelta, seed: int) -> None:
+def test_a_clock_that_is_set_during_an_outage_costs_no_image(jump: timedelta, fault: str, seed: int) -> None:
     """The source fails, the clock is set, the source serves for its ten minutes: stored, whatever the clock says.
 
     A clock that runs ahead of the deadline makes us think that there is nothing to hurry for: it takes a quarter of an
     hour then, the longest pause.
     """
     with virtual_world(seed) as world:
-        process = _begin(world, lifetimes=[HOUR] * 8)
-        world.source.mode = "down"
+        process = _begin(world, lifetimes=[HOUR] * 60)
+        world.source.mode = fault
         _work(world, process, until=world.time.true + 20 * MINUTE, step=MINUTE)
-        assert _states(world) == {"pending": 8}
+        assert _states(world) == {"pending": 60}
         world.time.jump(jump)
         _work(world, process, until=world.time.true + 5 * MINUTE, step=MINUTE)
         world.source.mode = ""
         window = 16 * MINUTE if jump > HOUR else 10 * MINUTE
         _work(world, process, until=world.time.true + window, step=MINUTE)
-        assert _states(world) == {"stored": 8}
+        assert _states(world) == {"stored": 60}
 
 
 # --- the bucket ------------------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,13 @@ import structlog
 
 from archiver.catalogue import Catalogue, Draft, Owner
 from archiver.core import policy
-from archiver.core.model import Answer, Outcome, Promise, Ticket
-from archiver.core.ports import Body
+from archiver.core.model import Answer, Promise
 from archiver.pipeline import Job, Pipeline
 from archiver.pipeline.backfill import Backfill
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
-from archiver.pipeline.spool import AnswerFile, Inbox, Spool
 from archiver.pipeline.transfer import Carrier
+from archiver.resilience import Doors, GatedStore
 from archiver.schedule import parse
 from tests.fault.virtual_outside import (
     DiedError,
@@ -39,90 +37,7 @@ from tests.fault.virtual_outside import (
     VirtualStore,
     VirtualTime,
 )
-
-
-class MortalInbox(Inbox):
-    """The inbox, with places to die at."""
-
-    fate: Fate
-    last: AnswerFile | None = None
-
-    def open(self, generation_id: str, now: Callable[[], datetime]) -> AnswerFile:
-        self.fate.step()
-        self.last = super().open(generation_id, now)
-        return self.last
-
-    def die(self) -> None:
-        """The kernel closes the file; every byte of it had been handed to the kernel before."""
-        if self.last is not None:
-            self.last._file.close()
-
-    def discard(self, generation_id: str) -> None:
-        self.fate.step()
-        super().discard(generation_id)
-
-
-class MortalSpool(Spool):
-    """The spool, with places to die at."""
-
-    fate: Fate
-
-    def keep(self, image_id: str, body: Body) -> str:
-        name = super().keep(image_id, body)
-        self.fate.step()
-        return name
-
-    def discard(self, name: str) -> None:
-        self.fate.step()
-        super().discard(name)
-
-
-@dataclass(eq=False)
-class Process:
-    """One process, and what it holds in its hands: claimed tickets, and outcomes that are not settled yet."""
-
-    pipeline: Pipeline
-    inbox: MortalInbox
-    tickets: list[Ticket] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    def claim(self) -> Ticket | None:
-        """Take the next image."""
-        ticket = self.pipeline.next_to_copy()
-        if ticket is not None:
-            self.tickets.append(ticket)
-        return ticket
-
-    def copy(self) -> None:
-        """Copy what was claimed. Nothing is settled."""
-        while self.tickets:
-            self.outcomes.append(self.pipeline.copy(self.tickets.pop()))
-
-    def drain(self) -> int:
-        """Claim and copy all that is due, and settle it as one batch; how many attempts that were."""
-        taken = set()
-        while (ticket := self.claim()) is not None:
-            assert ticket.image_id not in taken, "claimed twice at one moment"
-            taken.add(ticket.image_id)
-            self.copy()
-        outcomes, self.outcomes = self.outcomes, []
-        if outcomes:
-            self.pipeline.settler.settle(outcomes)
-        return len(outcomes)
-
-    def ask(self, provider: VirtualProvider) -> bool:
-        """Ask for one generation. False when none is due."""
-        submission = self.pipeline.next_to_submit(provider)
-        if submission is not None:
-            self.pipeline.submit(provider, submission)
-        return submission is not None
-
-    def poll(self, provider: VirtualProvider) -> bool:
-        """Poll one accepted generation. False when none is due."""
-        submission = self.pipeline.next_to_collect(provider)
-        if submission is not None:
-            self.pipeline.collect(provider, submission)
-        return submission is not None
+from tests.fault.virtual_process import MortalInbox, MortalSpool, Process
 
 
 @cache
@@ -190,20 +105,26 @@ class VirtualWorld:
         owner = Owner(self.folder / "owners", self.new_id())
         inbox, spool = MortalInbox(self.folder / "inbox"), MortalSpool(self.folder / "spool")
         inbox.fate = spool.fate = self.fate
+        doors = Doors()
+        stores = {
+            name: GatedStore(inner=store, gates=doors.stores, now=self.time, luck=self.luck.random)
+            for name, store in self.stores.items()
+        }
         shared: dict[str, Any] = {"catalogue": catalogue, "inbox": inbox, "spool": spool, "now": self.time}
         luck = self.luck.random
         pipeline = Pipeline(
             owner=owner,
+            doors=doors,
             providers=self.providers,
             reception=Reception(providers=self.providers, new_id=self.new_id, **shared),
             carrier=Carrier(
                 fetch=self.source.fetch,
-                stores=self.stores,
+                stores=stores,
                 spool=spool,
                 key_template=policy.DEFAULT_KEY,
                 now=self.time,
             ),
-            settler=Settler(stores=self.stores, luck=luck, new_id=self.new_id, **shared),
+            settler=Settler(stores=stores, luck=luck, new_id=self.new_id, **shared),
             luck=luck,
             new_id=self.new_id,
             **shared,
