@@ -140,7 +140,7 @@ def test_an_unknown_generation_is_shown_and_asked_again_only_on_request(
     assert (row["generation_id"], row["price_usd"], row["prompt"]) == (ident, 0.04, "a fox")
     standing = world.run("status")
     assert standing.returncode == 1
-    assert "unknown price usd:    0.04" in standing.stdout
+    assert "unknown price usd:        0.04" in standing.stdout
     before = everything(world)
     dry = world.run("resolve", ident, "--retry", "--dry-run")
     assert dry.returncode == 0
@@ -186,7 +186,7 @@ def test_a_price_that_nobody_knows_is_no_zero(world: World, tmp_path: Path, prov
     ident = doubtful(world, tmp_path, provider)
     assert world.rows("generations")[0]["price_usd"] is None
     assert " ? " in world.ok("generations").splitlines()[1]
-    assert "unknown price usd:    ?" in world.run("status").stdout
+    assert "unknown price usd:        ?" in world.run("status").stdout
     assert "(? USD) counts as spent" in world.run("resolve", ident, "--write-off").stderr
 
 
