@@ -35,7 +35,7 @@ def _spooled(shop: Workshop, far: OssDouble, *prompts: str) -> None:
 def test_urls_that_die_come_before_bytes_that_are_safe(tmp_path: Path, clock: Clock) -> None:
     """A spooled image, however old, never keeps a copier from a pending one."""
     with (
-        ImagesProvider() as double,
+        ImagesProvider(now=clock) as double,
         OssDouble() as far,
         open_workshop(tmp_path / "d", far=far, double=double, clock=clock) as shop,
     ):
@@ -44,6 +44,8 @@ def test_urls_that_die_come_before_bytes_that_are_safe(tmp_path: Path, clock: Cl
         shop.plan("double", "a young fox", stores=("far",))
         shop.ask("double")
         first, second = shop.pipeline.next_to_copy(), shop.pipeline.next_to_copy()
+        old, young = shop.images()
+        assert old["deadline"] < young["deadline"]
         assert first is not None
         assert second is not None
         assert (first.spooled, second.spooled is not None) == (None, True)
