@@ -43,14 +43,27 @@ class Ask:
     n: int = 1
 
 
+#: Headers of a provider's reply that are kept with its answer: what a refund asks for, and where a task is found.
+#: Lower case. Never one that could carry a secret (cookies).
+KEPT_HEADERS = frozenset({"x-request-id", "request-id", "x-oneapi-request-id", "cf-ray", "date", "location"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A provider's answer as it arrived: everything that `Provider.read` needs, also after a crash."""
+    """A provider's answer as it arrived: everything that `Provider.read` needs, also after a crash. `headers` has lower
+    case names, those in `KEPT_HEADERS` only."""
 
     status: int
     content_type: str
     body: bytes
     received_at: datetime
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def request_id(self) -> str | None:
+        """What the provider calls the request in its headers, None when it does not say."""
+        names = ("x-request-id", "request-id", "x-oneapi-request-id", "cf-ray")
+        return next((self.headers[name] for name in names if self.headers.get(name)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,8 +31,9 @@ from archiver.core.model import (
 class AnswerSink(Protocol):
     """Where a provider's raw answer goes while it arrives. What was written is on disk before it is read."""
 
-    def begin(self, status: int, content_type: str) -> None:
-        """Open the answer. Called once, when the reply's header has arrived."""
+    def begin(self, status: int, content_type: str, headers: Mapping[str, str] | None = None) -> None:
+        """Open the answer. Called once, when the reply's header has arrived. Of `headers`, the ones in
+        `model.KEPT_HEADERS` stay with the answer."""
 
     def write(self, piece: bytes) -> None:
         """Append the next bytes of the body, exactly as received."""
@@ -172,12 +173,13 @@ class Engine(Protocol):
 class Outside:
     """What wiring hands to an adapter: the only way to secrets, time, network and disk.
 
-    `secret` resolves a reference when it is needed and raises `ConfigurationError` when it cannot. `state_dir` is a
-    private folder that the adapter may use (made on demand).
+    `secret` resolves a reference when it is needed and raises `ConfigurationError` when it cannot. `elapsed` counts
+    seconds on a clock that nobody sets. `state_dir` is a private folder that the adapter may use (made on demand).
     """
 
     secret: Callable[[SecretReference], str]
     now: Callable[[], datetime]
+    elapsed: Callable[[], float]
     network: Network
     engine: Engine
     state_dir: Path

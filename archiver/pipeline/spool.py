@@ -7,14 +7,14 @@ too. Nothing here knows what the bytes mean, and nothing here decides when they 
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from archiver.core.errors import AdapterError, Ambiguous, Transient
-from archiver.core.model import Answer
+from archiver.core.model import KEPT_HEADERS, Answer
 from archiver.core.ports import Body
 
 PIECE = 1 << 20
@@ -49,9 +49,10 @@ class AnswerFile:
         self._file = file
         self._now = now
 
-    def begin(self, status: int, content_type: str) -> None:
+    def begin(self, status: int, content_type: str, headers: Mapping[str, str] | None = None) -> None:
         """Write the first line."""
-        head = {"status": status, "content_type": content_type, "received_at": self._now().isoformat()}
+        kept = {name.lower(): value for name, value in (headers or {}).items() if name.lower() in KEPT_HEADERS}
+        head = {"status": status, "content_type": content_type, "received_at": self._now().isoformat(), "headers": kept}
         self.write(json.dumps(head).encode() + b"\n")
 
     def write(self, piece: bytes) -> None:
@@ -158,8 +159,9 @@ class Inbox:
                 content_type=str(said["content_type"]),
                 body=body,
                 received_at=datetime.fromisoformat(said["received_at"]).astimezone(UTC),
+                headers={str(name): str(value) for name, value in said.get("headers", {}).items()},
             )
-        except (ValueError, KeyError, TypeError):  # torn by a power loss: no answer
+        except (ValueError, KeyError, TypeError, AttributeError):  # torn by a power loss: no answer
             return None
 
 

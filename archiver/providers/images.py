@@ -7,6 +7,7 @@ refuses to retry, and it cannot follow a task: an answer that only names one is 
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -106,11 +107,11 @@ class Images:
             self._body(ask),
             _headers(ask, key),
             timeouts=(_CONNECT_S, _READ_LARGE_S if _is_large(ask.size) else _READ_S),
-            network=self._outside.network,
+            outside=self._outside,
         ) as reply:
             if not 200 <= reply.status < 300:
                 raise self._refusal(reply, key)
-            sink.begin(reply.status, reply.content_type)
+            sink.begin(reply.status, reply.content_type, reply.headers)
             for piece in reply.pieces():
                 sink.write(piece)
 
@@ -127,7 +128,8 @@ class Images:
                 f"{self.name} answered with the task {answers.clean(task)} instead of images; "
                 'the kind "images" needs an endpoint that answers at once'
             )
-        return answers.images(document)
+        completed = answers.images(document)
+        return completed if completed.request_id else replace(completed, request_id=answer.request_id)
 
     def _key(self) -> str:
         """The API key, empty when none is configured. Asked for at each call, so that a rotated key is seen."""

@@ -9,7 +9,7 @@ text of a network error, which may hold what is secret.
 import io
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from typing import Any
@@ -23,12 +23,17 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from archiver.core.errors import AdapterError, Ambiguous, Permanent, Transient
 from archiver.core.model import Network
+from archiver.core.ports import Outside
 
 ANSWER_LIMIT = 256 * 1024 * 1024
 """Bytes. Ten 4K images in base64 are about 110 MB; more than this is no answer."""
 
 COMPLAINT_LIMIT = 64 * 1024
 """Bytes that are read of an answer that is an error."""
+
+TAIL_S = 50.0
+"""Seconds that a body may still take when the longest silence that is waited for has passed. Together with the 10 and
+600 s of a 4K call this is the time that a service manager must leave us to stop in order."""
 
 _PIECE = 64 * 1024
 _KEEPALIVE_IDLE = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # Linux, or macOS
@@ -44,19 +49,21 @@ _FAULTS = (requests.RequestException, HTTPError, HTTPException, OSError, ValueEr
 class Reply:
     """A reply whose head has arrived. `content_type` is empty when the provider named none."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: requests.Response, is_late: Callable[[], bool]) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.content_type: str = response.headers.get("Content-Type", "")
         self._raw = response.raw
+        self._is_late = is_late
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it arrives, not decoded. Raises Ambiguous when it is cut, stalls, or passes `ANSWER_LIMIT`."""
-        stream = self._raw.stream(_PIECE, decode_content=False)
+        """The body as it arrives, not decoded. Raises Ambiguous when it is cut, stalls, passes `ANSWER_LIMIT`, or is
+        not over when the time of the whole call is."""
         size = 0
         while True:
             try:
-                piece: bytes = next(stream, b"")
+                # What is there, not what fills a buffer: it is to be on disk, and a drip must not hide its age.
+                piece: bytes = self._raw.read1(_PIECE, decode_content=False)
             except _FAULTS as error:
                 raise Ambiguous(f"the answer broke off: {_reason(error)}") from None
             if not piece:
@@ -65,6 +72,8 @@ class Reply:
             if size > ANSWER_LIMIT:
                 raise Ambiguous(f"the answer is longer than {ANSWER_LIMIT} bytes")
             yield piece
+            if self._is_late():
+                raise Ambiguous("the answer broke off: it was still arriving when the time for the call was over")
         if not size and "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
             # http.client takes a head that was cut for a whole one.
             raise Ambiguous("the connection was closed where the answer should begin")
@@ -80,14 +89,17 @@ class Reply:
 
 @contextmanager
 def post(
-    url: str, content: bytes, headers: Mapping[str, str], *, timeouts: tuple[float, float], network: Network
+    url: str, content: bytes, headers: Mapping[str, str], *, timeouts: tuple[float, float], outside: Outside
 ) -> Iterator[Reply]:
-    """Send `content` once. `timeouts` are seconds to connect, and to wait for each read.
+    """Send `content` once. `timeouts` are seconds to connect, and to wait for each read; a body that is still dripping
+    when both and `TAIL_S` are over is cut.
 
     Raises Transient when the request did not leave this machine, Permanent when it never can (a CA file that is
     missing, a header that is none), and Ambiguous in all other cases. Any status is a reply.
     """
     body = _Body(content)
+    network = outside.network
+    end = outside.elapsed() + sum(timeouts) + TAIL_S
     with closing(_OwnConnection(max_retries=0)) as adapter:
         try:
             request = requests.Request("POST", url, headers=dict(headers), data=body).prepare()
@@ -101,7 +113,7 @@ def post(
         except _FAULTS as error:
             raise _judge(error, body.left) from None
         with closing(response):
-            yield Reply(response)
+            yield Reply(response, lambda: outside.elapsed() > end)
 
 
 def is_loopback(host: str) -> bool:

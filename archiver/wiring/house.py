@@ -26,7 +26,7 @@ from archiver.transport import AddressGuard, CurlEngine, FetchLimits
 from archiver.wiring import choose_stores, make_data_dir
 from archiver.wiring.adapters import connect
 from archiver.wiring.budgets import budget_limits
-from archiver.wiring.surroundings import luck, new_id, now, resolve_secret
+from archiver.wiring.surroundings import elapsed, luck, new_id, now, resolve_secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +156,7 @@ def open_house(config: Config) -> Iterator[House]:
         outside = Outside(
             secret=partial(resolve_secret, folder=config.path.parent),
             now=now,
+            elapsed=elapsed,
             network=network,
             engine=engine,
             state_dir=data_dir / "providers",

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ NOISY_LOGGERS = ("urllib3", "requests", "botocore", "boto3", "s3transfer", "oss2
 def now() -> datetime:
     """The time, in UTC: the only clock of the house."""
     return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Seconds since some moment, on a clock that nobody sets: for how long a thing may take."""
+    return time.monotonic()
 
 
 def new_id() -> str:

@@ -6,6 +6,7 @@ A lack is declared, so that a test asserts it instead of skipping: the day a ser
 import contextlib
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,7 +55,14 @@ def outside(state_dir: Path, secrets: Mapping[str, str], engine: CurlEngine) -> 
         except KeyError:
             raise ConfigurationError(f"{reference} is not set") from None
 
-    return Outside(secret=secret, now=lambda: datetime.now(UTC), network=Network(), engine=engine, state_dir=state_dir)
+    return Outside(
+        secret=secret,
+        now=lambda: datetime.now(UTC),
+        elapsed=time.monotonic,
+        network=Network(),
+        engine=engine,
+        state_dir=state_dir,
+    )
 
 
 @pytest.fixture

@@ -75,11 +75,21 @@ class Untouchable(NoEngine):
     def now(self) -> datetime:
         raise AssertionError("the clock was read")
 
+    def elapsed(self) -> float:
+        raise AssertionError("the clock was read")
+
     def send(self, *_: object, **__: object) -> HttpReply:
         raise AssertionError("a request was sent")
 
     def outside(self, state: Path) -> Outside:
-        return Outside(secret=self.secret, now=self.now, network=Network(), engine=self, state_dir=state / "untouched")
+        return Outside(
+            secret=self.secret,
+            now=self.now,
+            elapsed=self.elapsed,
+            network=Network(),
+            engine=self,
+            state_dir=state / "untouched",
+        )
 
 
 def completed(provider: Provider, answer: Answer) -> Completed:

@@ -117,6 +117,7 @@ def test_f074_a_bare_store_that_can_only_put_get_and_head_is_enough(
             told = Outside(
                 secret=lambda reference: known[reference.text],
                 now=outside.now,
+                elapsed=outside.elapsed,
                 network=outside.network,
                 engine=outside.engine,
                 state_dir=outside.state_dir,

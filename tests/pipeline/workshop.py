@@ -2,10 +2,12 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from archiver.pipeline.transfer import Carrier
 from archiver.providers import images, sandbox
 from archiver.resilience import Doors, GatedStore
 from archiver.stores import local, oss
-from archiver.transport import AddressGuard, CurlEngine
+from archiver.transport import AddressGuard, CurlEngine, FetchLimits
 from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider
 
@@ -123,6 +125,7 @@ def open_workshop(
     others: Callable[[Outside], dict[str, Store]] | None = None,
     free: Callable[[], int] | None = None,
     spool_max: int = 10**10,
+    limits: FetchLimits | None = None,
     **settings: Any,
 ) -> Iterator[Workshop]:
     """A process: stores `near` (a folder) and `far` (an OSS double) and `others`, providers `double` and `sandbox`.
@@ -145,7 +148,14 @@ def open_workshop(
         owner = stack.enter_context(Owner(folder / "owners", _new_id()))
         engine = CurlEngine(Network(), AddressGuard(["127.0.0.1/32"]), temp_dir=folder / "parts")
         stack.callback(engine.close)
-        outside = Outside(secret=secret, now=clock, network=Network(), engine=engine, state_dir=folder / "providers")
+        outside = Outside(
+            secret=secret,
+            now=clock,
+            elapsed=time.monotonic,
+            network=Network(),
+            engine=engine,
+            state_dir=folder / "providers",
+        )
         stores: dict[str, Store] = {
             "near": local.connect("near", local.Settings(url=f"file://{near or folder / 'near'}"), outside)
         }
@@ -176,7 +186,8 @@ def open_workshop(
             stack.callback(made.close)
             providers["sandbox"] = made
         inbox, spool = Inbox(folder / "inbox"), Spool(folder / "spool")
-        carrier = Carrier(fetch=engine.fetch, stores=stores, spool=spool, key_template=policy.DEFAULT_KEY, now=clock)
+        fetch = engine.fetch if limits is None else partial(engine.fetch, limits=limits)
+        carrier = Carrier(fetch=fetch, stores=stores, spool=spool, key_template=policy.DEFAULT_KEY, now=clock)
         settler = Settler(
             catalogue=catalogue, stores=stores, inbox=inbox, spool=spool, now=clock, luck=lambda: 0.5, new_id=_new_id
         )

@@ -7,7 +7,8 @@ refuses to imitate any provider: what it answers is decided by the test.
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,9 +35,11 @@ class Kept:
 
     begun: list[tuple[int, str]] = field(default_factory=list)
     body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
 
-    def begin(self, status: int, content_type: str) -> None:
+    def begin(self, status: int, content_type: str, headers: Mapping[str, str] | None = None) -> None:
         self.begun.append((status, content_type))
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
 
     def write(self, piece: bytes) -> None:
         assert len(self.begun) == 1, "begin comes first, and once"
@@ -69,7 +72,11 @@ class NoEngine:
 
 
 def outside(
-    state: Path, now: Callable[[], datetime] | None = None, network: Network | None = None, secret: str | None = KEY
+    state: Path,
+    now: Callable[[], datetime] | None = None,
+    network: Network | None = None,
+    secret: str | None = KEY,
+    elapsed: Callable[[], float] = time.monotonic,
 ) -> Outside:
     """What wiring hands in, with one secret at `env:KEY` (None: it cannot be resolved)."""
 
@@ -78,7 +85,14 @@ def outside(
             raise ConfigurationError(f"{reference} is not set")
         return secret
 
-    return Outside(secret=resolve, now=now or Clock(), network=network or Network(), engine=NoEngine(), state_dir=state)
+    return Outside(
+        secret=resolve,
+        now=now or Clock(),
+        elapsed=elapsed,
+        network=network or Network(),
+        engine=NoEngine(),
+        state_dir=state,
+    )
 
 
 def ask(**changes: object) -> Ask:

@@ -4,6 +4,8 @@ import datetime as dt
 import ipaddress
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,8 @@ from archiver.core.model import Network
 from archiver.providers import images, post
 from tests.doubles.http1 import Request
 from tests.doubles.listener import HOST, reset
-from tests.providers.images_support import HTTPS, failure, provider
-from tests.providers.paid import Behaviour, Kept, ask, paid, sends
+from tests.providers.images_support import HTTPS, failure, provider, settings
+from tests.providers.paid import Behaviour, Kept, ask, outside, paid, sends
 
 
 def cut_early(connection: socket.socket, _: Request) -> None:
@@ -93,6 +95,47 @@ def test_silence_inside_the_answer_is_in_doubt(tmp_path: Path, monkeypatch: pyte
     with paid(stall) as endpoint:
         error = failure(endpoint, tmp_path)
     assert (type(error), str(error)) == (Ambiguous, "the answer broke off: nothing arrived in time")
+
+
+def test_a_dripping_answer_is_cut_when_the_time_for_the_call_is_over(tmp_path: Path) -> None:
+    """No read ever times out, and yet the thread comes free: what has come is kept, the outcome is in doubt."""
+    counted = iter(range(10**9))  # every look at the clock is a minute later than the one before
+
+    def drip(connection: socket.socket, _: Request) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")
+        with suppress(OSError):
+            while not endpoint.listener.stopping.wait(0.001):
+                connection.sendall(b" ")
+
+    sink = Kept()
+    with paid(drip) as endpoint:
+        slow = images.connect(
+            "apiyi", settings(base_url=endpoint.base_url), outside(tmp_path, elapsed=lambda: 60.0 * next(counted))
+        )
+        with pytest.raises(Ambiguous, match="still arriving when the time for the call was over"):
+            slow.submit(ask(), sink)
+    assert sink.body.strip() == b""
+    assert sink.body
+
+
+def test_every_byte_is_handed_on_when_it_arrives(tmp_path: Path) -> None:
+    """The first bytes of an answer are on disk while the rest is still on its way."""
+    came = threading.Event()
+
+    class Sink(Kept):
+        def write(self, piece: bytes) -> None:
+            super().write(piece)
+            came.set()
+
+    def halting(connection: socket.socket, _: Request) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+        assert came.wait(10), "the first byte was held back"
+        connection.sendall(b"}")
+
+    sink = Sink()
+    with paid(halting) as endpoint:
+        provider(endpoint.base_url, tmp_path).submit(ask(), sink)
+    assert sink.body == b"{}"
 
 
 def test_an_answer_beyond_all_measure_is_in_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from archiver.core.errors import Permanent, Transient
 from archiver.core.model import Network
+from archiver.pipeline.spool import Inbox
 from tests.doubles.http1 import Request
 from tests.doubles.listener import HOST
 from tests.providers.images_support import provider
-from tests.providers.paid import KEY, SIGNED, Kept, ask, paid, sends
+from tests.providers.paid import KEY, SIGNED, Clock, Kept, ask, paid, sends
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/", "/relay", "/api/v3"])
@@ -133,6 +134,22 @@ def test_the_answer_reaches_the_sink_exactly_as_sent(tmp_path: Path) -> None:
         provider(endpoint.base_url, tmp_path).submit(ask(), sink)
     assert sink.begun == [(201, "application/x")]
     assert sink.body == body
+
+
+def test_the_request_id_of_the_header_is_kept_for_a_refund(tmp_path: Path) -> None:
+    """Through the file in which an answer waits; a cookie does not get that far."""
+    inbox = Inbox(tmp_path)
+    body: dict[str, object] = {"data": [{"url": SIGNED}]}
+    with paid(sends(200, body, X_Request_Id="req-header", Set_Cookie="session=hush")) as endpoint:
+        asked = provider(endpoint.base_url, tmp_path)
+        sink = inbox.open("g1", Clock())
+        asked.submit(ask(), sink)
+        sink.finish()
+    answer = inbox.read("g1")
+    assert answer is not None
+    assert answer.headers.keys() & {"x-request-id", "set-cookie"} == {"x-request-id"}
+    assert asked.read(answer).request_id == "req-header"
+    assert b"hush" not in (tmp_path / "g1.answer").read_bytes()
 
 
 def test_an_error_of_the_sink_is_not_taken_for_one_of_the_network(tmp_path: Path) -> None:

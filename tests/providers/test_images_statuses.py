@@ -2,6 +2,7 @@
 
 import socket
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,10 +113,7 @@ def test_a_key_that_cannot_be_had_stops_the_request(secret: str | None, tmp_path
 
 def test_a_rotated_key_is_seen_by_the_next_request(tmp_path: Path) -> None:
     keys = iter(["first", "second\n"])
-    hands = outside(tmp_path)
-    rotating = type(hands)(
-        secret=lambda _: next(keys), now=hands.now, network=hands.network, engine=hands.engine, state_dir=tmp_path
-    )
+    rotating = replace(outside(tmp_path), secret=lambda _: next(keys))
     with paid() as endpoint:
         asked = images.connect("apiyi", settings(base_url=endpoint.base_url), rotating)
         asked.submit(ask(), Kept())
