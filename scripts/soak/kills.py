@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.crash.feeding import Feed
 from tests.crash.oracle import OPEN_WORK, Contents, Verdict, contents_of, doubtful, judge, rows
 from tests.doubles.http1 import Request
 from tests.doubles.oss import OssDouble
@@ -51,18 +52,9 @@ class Soak:
     provider: ImagesProvider
     stores: dict[str, Contents]
     chance: random.Random
+    feed: Feed
     doubts: set[str] = field(default_factory=set)
     met: Counter[str] = field(default_factory=Counter)
-    prompts: int = 0
-
-    def feed(self, count: int) -> None:
-        """Let the next tick ask for `count` new prompts; with none, the job cannot be planned."""
-        path = self.world.folder / "prompts.txt"
-        lines = [f"soak picture {self.prompts + number}" for number in range(count)]
-        self.prompts += max(count, 0)
-        new = path.with_suffix(".new")
-        new.write_text("\n".join(lines), "utf-8")
-        new.replace(path)
 
     def planned(self) -> int:
         """How many generations were planned so far."""
@@ -121,7 +113,7 @@ class Soak:
                 if time.monotonic() > end or process.poll() is not None:
                     raise RuntimeError(f"it never became quiet: {self._said()}")
                 if missing != fed:  # an outcome that is found to be unknown needs another prompt in its place
-                    self.feed(missing)
+                    self.feed.give(missing)
                     fed = missing
                 time.sleep(0.2)
         finally:
@@ -174,10 +166,10 @@ def soak(kills: int, images: int, seed: int) -> tuple[Verdict, Counter[str], flo
         _configure(world, provider, s3, oss)
         oss.script(_moods(random.Random(seed + 1)))  # noqa: S311 - likewise
         stores = {"s3": contents_of(folder / "rclone" / s3.bucket), "oss": contents_of(oss)}
-        run = Soak(world, provider, stores, chance)
+        run = Soak(world, provider, stores, chance, Feed(world.folder / "prompts.txt"))
         for number in range(1, kills + 1):
             due = math.ceil((images + len(run.doubts)) * number / kills)
-            run.feed(min(due - run.planned(), MOST_AT_ONCE))
+            run.feed.give(min(due - run.planned(), MOST_AT_ONCE))
             run.life_and_death()
             if number % 25 == 0:
                 print(f"{number} kills, {run.planned()} planned, {dict(run.met)}", file=sys.stderr, flush=True)

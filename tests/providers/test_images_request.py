@@ -96,10 +96,10 @@ def test_a_waiting_connection_is_kept_alive(tmp_path: Path) -> None:
     timers: list[tuple[str, int]] = []
 
     def look(connection: socket.socket, request: Request) -> None:
-        port = f":{connection.getpeername()[1]:04X}"
+        ends = [f":{address[1]:04X}" for address in (connection.getpeername(), connection.getsockname())]
         while not (timers and timers[-1][0] == "02"):  # 01 is the retransmission timer of the request itself
             rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-            kind, ticks = next(row[5] for row in rows if row[1].endswith(port)).split(":")
+            kind, ticks = next(row[5] for row in rows if [end[-5:] for end in row[1:3]] == ends).split(":")
             timers.append((kind, int(ticks, 16)))
             if len(timers) > 500 or kind == "00":
                 break
