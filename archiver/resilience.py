@@ -43,14 +43,19 @@ class _Gate:
     until: datetime | None = None
     probing: bool = False
     inside: int = 0
+    has_served: bool = False
     last: str | None = "unknown"
     said_at: datetime | None = None
 
 
 class Gates:
-    """Gates by name. Threads share an instance; nothing here waits."""
+    """Gates by name. Threads share an instance; nothing here waits.
 
-    def __init__(self) -> None:
+    With `doubts`, a pause that is asked for may be meant for one image: whoever has served before is tried earlier.
+    """
+
+    def __init__(self, *, doubts: bool = False) -> None:
+        self._doubts = doubts
         self._lock = threading.Lock()
         self._gates: dict[str, _Gate] = {}
         #: Held by whoever looks which gates are open and then enters one of them.
@@ -119,11 +124,15 @@ class Gates:
             gate.last, gate.said_at = word.word, now
             if word.word not in policy.FAILURES_OF_A_GATE:
                 gate.failures, gate.pauses, gate.until = 0, 0, None
+                gate.has_served = gate.has_served or word.word is None
                 return
-            if pause and word.retry_after is None:
+            is_doubted = self._doubts and gate.has_served
+            if pause and (word.retry_after is None or is_doubted):
                 return  # it was under way when the gate closed, and tells nothing new
             gate.failures += 1
-            rest = policy.gate_pause(word.word, failures=gate.failures, luck=luck, retry_after=word.retry_after)
+            rest = policy.gate_pause(
+                word.word, failures=gate.failures, luck=luck, retry_after=word.retry_after, is_doubted=is_doubted
+            )
             if rest is not None:
                 gate.pauses += 1
                 gate.until = max(now + rest, gate.until or now)
@@ -140,7 +149,7 @@ class Gates:
 class Doors:
     """All gates of a process: by source host (with its port), by store, and by provider."""
 
-    hosts: Gates = field(default_factory=Gates)
+    hosts: Gates = field(default_factory=lambda: Gates(doubts=True))
     stores: Gates = field(default_factory=Gates)
     providers: Gates = field(default_factory=Gates)
 

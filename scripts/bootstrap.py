@@ -4,10 +4,12 @@
     python3 scripts/bootstrap.py demo [--dir DIR]     make some pictures and archive them; no account, no configuration
     python3 scripts/bootstrap.py test [PYTEST ARGS]   run the tests
     python3 scripts/bootstrap.py check                formatter, linter, types, import contracts, house rules
+    python3 scripts/bootstrap.py soak [--minutes 60]  what is too long for the tests; writes docs/scorecard.md
     python3 scripts/bootstrap.py lock [--upgrade]     renew config/locks/ (for developers; needs uv on PATH)
 
-It makes `.venv/` at the root (see installer.py) and touches nothing outside it; a second run starts at once. The usual
-variables of pip are honoured: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CERT, HTTPS_PROXY, SSL_CERT_FILE.
+It makes `.venv/` at the root (see installer.py) and touches nothing outside it but the page of `soak`; a second run
+starts at once. The usual variables of pip are honoured: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CERT,
+HTTPS_PROXY, SSL_CERT_FILE.
 This file keeps to the syntax of Python 3.6, so that an old Python gets advice instead of a SyntaxError.
 """
 
@@ -76,6 +78,12 @@ def test(arguments: list[str]) -> int:
     os.execv(PYTHON, [str(PYTHON), "-m", "pytest", *arguments])
 
 
+def soak(arguments: list[str]) -> int:
+    """Run what is too long for the tests, and write docs/scorecard.md."""
+    install("test")
+    os.execv(PYTHON, [str(PYTHON), str(ROOT / "scripts" / "soak" / "run.py"), *arguments])
+
+
 def check(arguments: list[str]) -> int:
     """Run every step, also after one has failed; 1 if any failed."""
     if arguments:
@@ -114,7 +122,7 @@ def lock(arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run one verb; the exit code is that of what was run, 2 for a wrong verb, 3 when setting up failed."""
-    verbs = {"demo": demo, "test": test, "check": check, "lock": lock}
+    verbs = {"demo": demo, "test": test, "check": check, "soak": soak, "lock": lock}
     if not arguments or arguments[0] not in verbs:
         print(__doc__, file=sys.stdout if arguments in (["-h"], ["--help"]) else sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from archiver.catalogue.database import Connection, Row, as_text, as_time
-from archiver.core.model import Ticket, Want
+from archiver.core.model import Copy, Ticket, Want
 from archiver.core.tempurl import TemporaryURL
 
 _CLAIM = """
     update images set claimed_by = :owner, claimed_until = :until, claim = claim + 1
     where seq in (
-        select images.seq from images {join}
+        select images.seq from images {walk}
         where images.state in ('pending', 'spooled') and {tier}
             and (images.attempted_at > :ahead
                 or case when :tried_before is null then images.not_before is null or images.not_before <= :now
@@ -28,11 +28,14 @@ _CLAIM = """
 #: An attempt that lies further ahead than this was made before the clock was set back: its not-before time means
 #: nothing, and waiting for it could cost the image. Two processes that read the clock for one claim differ by less.
 CLOCK_SLACK = timedelta(minutes=1)
-_TIERS = (
-    "images.state = 'pending' and images.deadline >= :now",
-    "images.state = 'pending' and images.deadline < :now",
-    "images.state = 'spooled'",
-)
+# By itself SQLite would take the index by state, and sort all that waits for every single claim.
+_BY_DEADLINE = "indexed by images_due"
+_OF_ONE_HOST = "indexed by images_hosts"
+_TIERS = {
+    "images.state = 'pending' and images.deadline >= :now": _BY_DEADLINE,
+    "images.state = 'pending' and images.deadline < :now": _BY_DEADLINE,
+    "images.state = 'spooled'": "",
+}
 _ONLY = "join json_each(:generations) as chosen on chosen.value = images.generation_id"
 _EXCEPT = """
     and (images.state = 'spooled' or images.source_host is null
@@ -49,12 +52,16 @@ _AWAKE = """
 _PROBE = "and images.state = 'pending' and images.source_host = :probe_host"
 #: A multiplicative hash: another order for every salt, and no nearest deadline that always comes first.
 _SHUFFLED = "images.seq * :salt % 10007"
-# Every step of the recursion is one look into the index, however many images a host has.
+# Every step of the recursion is one look into the index, however many images a host has. The index is named because
+# SQLite would take the one by state, and read every image for every host.
 WAITING_HOSTS = """
     with recursive hosts (host) as (
-        select min(source_host) from images where state = 'pending'
+        select min(source_host) from images indexed by images_hosts where state = 'pending'
         union all
-        select (select min(source_host) from images where state = 'pending' and source_host > hosts.host)
+        select (
+            select min(source_host) from images indexed by images_hosts
+            where state = 'pending' and source_host > hosts.host
+        )
         from hosts where hosts.host is not null
     ) select host from hosts where host is not null
 """
@@ -90,17 +97,20 @@ NOBODY = Resting()
 
 def claim(db: Connection, parameters: dict[str, str | int | None], limit: int) -> list[Ticket]:
     """Claim up to `limit` images: `Images.claim` says which."""
-    join = "" if parameters["generations"] is None else _ONLY
+    is_chosen, is_probe = parameters["generations"] is not None, parameters["probe_host"] is not None
     free = "" if parameters["except_hosts"] == "[]" else _EXCEPT
     if parameters["resting_hosts"] != "[]" or parameters["resting_stores"] != "[]":
         free += _AWAKE
-    if parameters["probe_host"] is not None:
+    if is_probe:
         free += _PROBE
-    order = "images.deadline" if parameters["probe_host"] is None else _SHUFFLED
+    order = _SHUFFLED if is_probe else "images.deadline"
     rows: list[Row] = []
-    for tier in _TIERS:
+    for tier, by_itself in _TIERS.items():
+        if len(rows) == limit:
+            break
         parameters["limit"] = limit - len(rows)
-        found = db.execute(_CLAIM.format(join=join, tier=tier, free=free, order=order), parameters).fetchall()
+        walk = _ONLY if is_chosen else _OF_ONE_HOST if is_probe else by_itself
+        found = db.execute(_CLAIM.format(walk=walk, tier=tier, free=free, order=order), parameters).fetchall()
         rows += sorted(found, key=lambda row: row["deadline"])  # RETURNING promises no order
     return [_ticket(db, row) for row in rows]
 
@@ -115,7 +125,7 @@ def next_due(generations: str | None, resting: Resting) -> str:
 
 
 def _ticket(db: Connection, row: Row) -> Ticket:
-    wants = db.execute("select store, key from copies where image_id = ? and state = 'wanted'", (row["id"],)).fetchall()
+    copies = db.execute("select store, key, state from copies where image_id = ?", (row["id"],)).fetchall()
     asked = db.execute(
         "select origin, job, created_at from generations where id = ?", (row["generation_id"],)
     ).fetchone()
@@ -127,7 +137,8 @@ def _ticket(db: Connection, row: Row) -> Ticket:
         created_at=as_time(asked["created_at"]),
         deadline=as_time(row["deadline"]),
         attempts=row["attempts"],
-        wants=tuple(Want(store=want["store"], key=want["key"]) for want in wants),
+        wants=tuple(Want(store=copy["store"], key=copy["key"]) for copy in copies if copy["state"] == "wanted"),
+        copies=tuple(Copy(store=copy["store"], key=copy["key"]) for copy in copies if copy["state"] == "confirmed"),
         url=TemporaryURL(row["source_url"]) if row["source_url"] else None,
         spooled=row["spool"] if row["state"] == "spooled" else None,
         sha256=row["sha256"],

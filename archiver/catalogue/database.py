@@ -197,7 +197,8 @@ class Database:
     def truncate_wal(self) -> None:
         """Move the write-ahead log into the file and empty it: scrubbed URLs stay readable in it otherwise."""
         if self._wal:
-            self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+            with self._fit_to_be("written"):
+                self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def close(self) -> None:
         """Close every thread's connection, but none that this process inherited by a fork."""

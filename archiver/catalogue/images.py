@@ -119,12 +119,15 @@ class Images:
             return [_adopt(db, draft, arrival, now) for draft, arrival in entries]
 
     def hopeless(self, now: datetime) -> list[Hopeless]:
-        """Unclaimed pending images whose time is over and whose last two tries were refused by the source."""
+        """Unclaimed pending images whose time is over and whose last two tries were refused by the source. What a store
+        has confirmed is not among them: the source is not the only one to have it."""
         rows = self._database.rows(
             """
             select id, attempts, give_up_at, refused_at, refused_before_at from images
             where state in ('pending', 'spooled') and state = 'pending' and claimed_by is null
-                and give_up_at <= ? and refused_before_at is not null
+                and give_up_at <= ? and refused_before_at is not null and not exists (
+                    select 1 from copies where image_id = images.id and state = 'confirmed'
+                )
             """,
             (as_text(now),),
         )
@@ -212,14 +215,16 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
     if arrival.url is None:
         raise ValueError("only an image with a URL can be adopted")
     known = db.execute(
-        "select id, state, source_url, deadline from images where source_identity = ? order by seq desc limit 1",
+        "select id, state, source, deadline from images where source_identity = ? order by seq desc limit 1",
         (arrival.url.identity,),
     ).fetchone()
     if known is None:
         insert_generation(db, draft, "completed", now, None)
         insert_arrival(db, draft.id, arrival, draft.stores, now)
         return "new"
-    is_fresher = known["source_url"] != arrival.url.reveal() and as_text(arrival.deadline) > known["deadline"]
+    # Of a lost image the URL itself is gone; its redacted form carries a mark of the whole text.
+    is_other = known["source"] != str(arrival.url)
+    is_fresher = is_other and as_text(arrival.deadline) > known["deadline"]
     if known["state"] not in ("pending", "lost") or not is_fresher:
         return "waiting" if known["state"] in ("pending", "spooled") else "known"
     db.execute(

@@ -6,6 +6,7 @@ be taken over at once. The time of a lease is needed only for owners that hang. 
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,7 +69,8 @@ class Owner:
 
     def close(self) -> None:
         """Give up the lock and remove the file."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # an unlocked file that stays tells nobody a lie; whoever comes next removes it
+            self._path.unlink(missing_ok=True)
         os.close(self._file)
 
     def __enter__(self) -> Self:

@@ -93,7 +93,8 @@ class Settlement:
     `receipts` are new copies, each with the key of the lineage record that tells of it (None: the record could not be
     written yet). `recorded` are copies confirmed earlier whose lineage record has been written now, as (store, lineage
     key). When anything is still wanted, the image waits until `not_before` with `error`. `refused` means that the
-    source itself said no. `unspool` drops the spool file's name: its bytes were not what they had to be.
+    source itself said no. `unspool` drops the spool file's name: its bytes were not what they had to be. `evidence` is
+    what the source said of the image's end: it may bring the deadline nearer, and never moves it away.
     """
 
     ticket: Ticket
@@ -105,6 +106,7 @@ class Settlement:
     not_before: datetime | None = None
     error: str | None = None
     refused: bool = False
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,14 @@ def evidence_json(evidence: Iterable[Evidence]) -> str:
             for item in evidence
         ],
         ensure_ascii=False,
+    )
+
+
+def evidence_of(text: str) -> tuple[Evidence, ...]:
+    """What `evidence_json` wrote."""
+    return tuple(
+        Evidence(source=item["source"], at=as_time(item["at"]), detail=item["detail"], lower_bound=item["lower_bound"])
+        for item in json.loads(text)
     )
 
 

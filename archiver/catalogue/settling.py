@@ -6,8 +6,10 @@ Everything runs inside the caller's transaction and under the ticket's claim.
 from datetime import datetime
 
 from archiver.catalogue.database import Connection, as_text
-from archiver.catalogue.rows import Settlement, note
-from archiver.core.model import Ticket
+from archiver.catalogue.rows import Settlement, evidence_json, evidence_of, note
+from archiver.core import policy
+from archiver.core.headers import joined
+from archiver.core.model import Evidence, Ticket
 
 
 def claim_of(ticket: Ticket) -> dict[str, str | int]:
@@ -22,7 +24,7 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
         update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now,
             not_before = :not_before, error = :error, refused_before_at = case when :refused then refused_at end,
             refused_at = case when :refused then :now end
-        where id = :id and claimed_by = :owner and claim = :claim returning generation_id, state
+        where id = :id and claimed_by = :owner and claim = :claim returning generation_id, state, evidence
         """,
         claim_of(item.ticket)
         | {
@@ -37,6 +39,8 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
     image_id = item.ticket.image_id
     _keep_facts(db, item)
     _confirm(db, item, now)
+    if item.evidence and row["state"] == "pending":
+        _keep_evidence(db, item, evidence_of(row["evidence"]), now)
     open_copies = db.execute(
         "select count(*) as open from copies where image_id = ? and (state <> 'confirmed' or lineage_key is null)",
         (image_id,),
@@ -78,6 +82,31 @@ def _keep_facts(db: Connection, item: Settlement) -> None:
             item.ticket.image_id,
         ),
     )
+
+
+def _keep_evidence(db: Connection, item: Settlement, held: tuple[Evidence, ...], now: datetime) -> None:
+    """The earliest evidence decides. Nothing is ever put off by it, and giving up is never hastened."""
+    evidence = joined(held, item.evidence)
+    if evidence == held:
+        return
+    deadline, decided = policy.decide_deadline(item.evidence, now)
+    changed = db.execute(
+        """
+        update images set evidence = :evidence, give_up_at = max(give_up_at, :give_up_at),
+            deadline = min(deadline, :deadline),
+            deadline_from = case when :deadline < deadline then :source else deadline_from end
+        where id = :id returning deadline = :deadline and deadline_from = :source as is_nearer
+        """,
+        {
+            "evidence": evidence_json(evidence),
+            "give_up_at": as_text(policy.gives_up_at(evidence)),
+            "deadline": as_text(deadline),
+            "source": decided.source,
+            "id": item.ticket.image_id,
+        },
+    ).fetchone()
+    if changed["is_nearer"]:
+        note(db, now, "hurried", image_id=item.ticket.image_id, detail=f"{decided.detail}: {as_text(decided.at)}")
 
 
 def _confirm(db: Connection, item: Settlement, now: datetime) -> None:

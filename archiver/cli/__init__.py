@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from archiver.core.errors import ArchiverError, UsageError
+from archiver.core.errors import ArchiverError, Unusable, UsageError
 from archiver.core.redaction import redact
 
 COMMANDS = {
@@ -79,6 +79,10 @@ def main() -> None:
         # A complaint about the configuration quotes no value, and redaction would take "api_key: ..." for a credential.
         click.echo(f"Error: {error if isinstance(error, UsageError) else redact(str(error))}", err=True)
         code = error.exit_code
+    except OSError as error:  # a disk that fails where no room has a word for it: nothing is wrong with the program
+        place, what = error.filename or "this machine", error.strerror or type(error).__name__
+        click.echo(redact(f"Error: {place}: {what}"), err=True)
+        code = Unusable.exit_code
     except SystemExit:  # click's way out when the reader of a pipe has left, as in `archiver images | head`
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

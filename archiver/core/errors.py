@@ -17,6 +17,9 @@ This file refuses to know HTTP statuses, SDK exceptions or SQLite: the room that
             └── KeyTaken           the key already holds other bytes
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class ArchiverError(Exception):
     """Anything archiver says on purpose. The message is for the user and holds no secret."""
@@ -45,7 +48,12 @@ class Unusable(ArchiverError):
 
 
 class AdapterError(ArchiverError):
-    """A call to a provider, a source or a store did not succeed. The class says what may be done about it."""
+    """A call to a provider, a source or a store did not succeed. The class says what may be done about it.
+
+    `headers` (names in lower case) are those of a source's reply that say something of the object's lifetime.
+    """
+
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def word(self) -> str:

@@ -146,7 +146,8 @@ class Receipt:
 class Failure:
     """Why one stage of a transfer did not succeed: an error word and a redacted message.
 
-    `store` is the store that failed, None when it was the fetch. `retry_after` is in seconds.
+    `store` is the store that failed, to take the bytes or to give them back; None when it was the source or the spool.
+    `retry_after` is in seconds.
     """
 
     stage: Literal["fetch", "put", "lineage"]
@@ -165,12 +166,21 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One confirmed copy: where the bytes can be had again when spool and source have failed."""
+
+    store: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """One claimed image and the stores that still want it: all that is needed to copy it, nothing of the catalogue.
 
     `claim` fences the worker: a write that names an older claim changes nothing. `job` is the job's name, or `generate`
     or `backfill`; `created_at` is when the generation was planned. Either `url` or `spooled` (a file name in the spool)
-    says where the bytes are; both may be set. `wants` is empty when only the lineage record is missing.
+    says where the bytes are; both may be set, and `copies` are where they lie already. `wants` is empty when only the
+    lineage record is missing.
     """
 
     image_id: str
@@ -181,6 +191,7 @@ class Ticket:
     deadline: datetime
     attempts: int
     wants: tuple[Want, ...]
+    copies: tuple[Copy, ...] = ()
     url: TemporaryURL | None = None
     spooled: str | None = None
     sha256: str | None = None
@@ -200,8 +211,9 @@ class Fetched:
 class Outcome:
     """The result of one transfer: everything the catalogue must hear of, and nothing else.
 
-    `fetched` is None when no verified bytes were had. `spooled` is set when the bytes were rescued to the spool. An
-    outcome without failures and with a receipt per want means that the image is safe.
+    `fetched` is None when no verified bytes were had. `spooled` is set when the bytes were brought into the spool.
+    `evidence` is what the source said of the image's end, in whatever reply. An outcome with a receipt per want means
+    that the image is safe, whatever failed on the way to its bytes.
     """
 
     ticket: Ticket
@@ -209,6 +221,7 @@ class Outcome:
     receipts: tuple[Receipt, ...] = ()
     failures: tuple[Failure, ...] = ()
     spooled: str | None = None
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ MOST_MARGIN = timedelta(minutes=5)
 MARGIN_SHARE = 0.05
 #: An answer "no" counts as final only with another "no" at least this much earlier.
 REFUSALS_APART = timedelta(minutes=10)
+#: So many take many hours of true time: whoever has fewer may be past its end by a clock that was set wrong.
+MANY_ATTEMPTS = 300
 LEAST_ATTEMPTS_BEFORE_LOSS = 3
 #: A backfilled image may have been made after its deadline, as its file says: it is not hurried more than others.
 LEAST_LIFE = timedelta(hours=1)
@@ -97,19 +99,24 @@ def next_attempt(
     luck: float,
     retry_after: float | None = None,
     created: datetime | None = None,
+    at_source: bool = False,
 ) -> datetime:
     """When to try a fetch or a put again after an error word. Never "never": every image is tried until it is settled.
 
     Full jitter below a cap that shrinks as the deadline nears: `uniform(0, min(cap, 2 s * 2**n))` with
     `cap = min(15 min, max(5 s, remaining / 20))`; at least a second. Where the source says no, every 15 minutes before
-    the deadline and hourly after it. `attempts` counts from 1 and includes the one that just failed. There never was
-    more time than from `created` to the deadline, whatever a clock says that was set back.
+    the deadline and hourly after it. What a source (`at_source`) has not sent 72 h after it, in more than 300
+    attempts, is tried once in an hour or so: it may never be lost, and must cost little. `attempts` counts from 1 and
+    includes the one that just failed. There never was more time than from `created` to the deadline, whatever a clock
+    says that was set back.
     """
     left = deadline - now
     if created is not None:
         left = min(left, max(deadline - created, LEAST_LIFE))
     remaining = max(left.total_seconds(), 0.0)
     cap = 900.0 if now > deadline else min(900.0, max(5.0, remaining / 20))
+    if at_source and now > deadline + GRACE and attempts > MANY_ATTEMPTS:
+        cap = 3599.0
     if word == "throttled" and retry_after is not None:
         return now + timedelta(seconds=min(max(retry_after, 1.0), cap) + luck)
     if word in ("gone", "refused"):
@@ -155,20 +162,30 @@ def after_submit(word: str, *, now: datetime, attempts: int, luck: float, retry_
 FAILURES_OF_A_GATE = frozenset({"transient", "ambiguous", "throttled"})
 MOST_FAILURES_OF_A_GATE = 5
 LONGEST_GATE_PAUSE = timedelta(hours=1)
+FIRST_DOUBTED_PAUSE = timedelta(seconds=4)
 #: A run that would end otherwise waits so long for a gate.
 WORTH_WAITING = timedelta(seconds=5)
 #: An image this close to its deadline is tried at a closed gate too: the pause may be longer than its life.
 URGENT = timedelta(minutes=10)
 
 
-def gate_pause(word: str, *, failures: int, luck: float, retry_after: float | None = None) -> timedelta | None:
+def gate_pause(
+    word: str, *, failures: int, luck: float, retry_after: float | None = None, is_doubted: bool = False
+) -> timedelta | None:
     """How long a host, a store or a provider rests after so many failures in a row, this one included. None: not yet.
 
     A throttled one rests at once, for as long as it says (1 s to 1 h); any other after five failures. Without a word
-    from it: `uniform(0, min(60 s, 1 s * 2**n))`, n counting from its first pause.
+    from it: `uniform(0, min(60 s, 1 s * 2**n))`, n counting from its first pause. `is_doubted`: it served something
+    else before, and a throttled word may be meant for one image alone. The second in a row is believed for 4 s, the
+    next for 8 s, until a pause is as long as it says.
     """
+    if word == "throttled" and is_doubted:
+        failures -= 1
+        if not failures:
+            return None
     if word == "throttled" and retry_after is not None:
-        return min(max(timedelta(seconds=retry_after), timedelta(seconds=1)), LONGEST_GATE_PAUSE)
+        asked = min(max(timedelta(seconds=retry_after), timedelta(seconds=1)), LONGEST_GATE_PAUSE)
+        return min(asked, FIRST_DOUBTED_PAUSE * 2 ** min(failures - 1, 10)) if is_doubted else asked
     earlier = failures - (1 if word == "throttled" else MOST_FAILURES_OF_A_GATE)
     return timedelta(seconds=luck * min(60.0, 2.0 ** min(earlier, 10))) if earlier >= 0 else None
 

@@ -213,7 +213,8 @@ class Pipeline:
         outcome = None
         try:
             outcome = self.carrier.transfer(ticket)
-            if ticket.spooled and ticket.url is None and any(item.word == "corrupt" for item in outcome.failures):
+            is_rotten = outcome.fetched is None and any(item.word == "corrupt" for item in outcome.failures)
+            if ticket.spooled and ticket.url is None and is_rotten:
                 self.reception.restore(ticket)
         except Exception as error:
             # A fault of our own must not stop the other images, and this one keeps its place.
@@ -245,6 +246,8 @@ class Pipeline:
 
         What cannot be taken over keeps its place and stops nobody. `at_start`: this process has not begun to work.
         """
+        self.inbox.flush()  # a file can be read before it is safe: its writer may have died in between
+        self.spool.flush()
         for owner in self.catalogue.images.claimants():
             if not self.owner.is_alive(owner):
                 self.catalogue.images.free(owner)

@@ -44,8 +44,9 @@ class Settler:
             self.inbox.discard(generation_id)
         results = [(item, (item.ticket.image_id, item.ticket.claim) in settled.images) for item in settlements]
         for item, is_stored in results:
-            if is_stored and item.ticket.spooled is not None:
-                self.spool.discard(item.ticket.spooled)
+            if is_stored and (names := {name for name in (item.ticket.spooled, item.spooled) if name}):
+                for name in names:
+                    self.spool.discard(name)
         return results
 
     def _record(
@@ -96,23 +97,27 @@ class Settler:
             for name, error in errors.items()
             if any(receipt.store == name for receipt in outcome.receipts) or not ticket.wants
         ]
+        deadline = ticket.deadline
+        if outcome.evidence:
+            deadline = min(deadline, policy.decide_deadline(outcome.evidence, now)[0])
         recorded = [(store, key) for (image_id, store), key in keys.items() if image_id == ticket.image_id]
         not_before = min(
             (
                 policy.next_attempt(
                     word,
                     now=now,
-                    deadline=ticket.deadline,
+                    deadline=deadline,
                     attempts=ticket.attempts + 1,
                     luck=self.luck(),
                     retry_after=retry_after,
                     created=ticket.created_at,
+                    at_source=store is None and ticket.spooled is None,
                 )
-                for word, _, _, retry_after in words
+                for word, _, store, retry_after in words
             ),
             default=None,
         )
-        at_source = [failure for failure in outcome.failures if failure.stage == "fetch"]
+        at_source = [item for item in outcome.failures if item.stage == "fetch" and item.store is None]
         return Settlement(
             ticket=ticket,
             fetched=outcome.fetched,
@@ -126,6 +131,7 @@ class Settler:
             error="; ".join(f"{store}: {text}" if store else text for _, text, store, _ in words) or None,
             # A page in place of an image is as much a refusal as a 404: many hosts say "expired" that way.
             refused=any(failure.word in ("gone", "notanimage") for failure in at_source),
+            evidence=outcome.evidence,
         )
 
 

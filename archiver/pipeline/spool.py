@@ -5,27 +5,37 @@ A file counts only under its final name: it was written beside it, flushed to th
 too. Nothing here knows what the bytes mean, and nothing here decides when they may go.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.core.errors import AdapterError, Ambiguous, Transient
+from archiver.core.errors import AdapterError, Ambiguous, Corrupt, Transient, Unusable
 from archiver.core.model import KEPT_HEADERS, Answer
 from archiver.core.ports import Body
 
 PIECE = 1 << 20
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _flush(path: Path) -> None:
+    """Make a file's bytes durable, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _flush_names(folder: Path) -> None:
+    try:
+        _flush(folder)
+    except OSError as error:
+        raise Unusable(f"cannot flush {folder}: {error.strerror}") from error
 
 
 @contextmanager
@@ -68,7 +78,7 @@ class AnswerFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.rename(self._final)
-            _flush_folder(self._final.parent)
+            _flush(self._final.parent)
 
     def abandon(self) -> None:
         """No whole answer came. What did come stays as it is for a person; an empty file goes."""
@@ -115,10 +125,16 @@ class Inbox:
         return self._parse(self._folder / f"{generation_id}.part")
 
     def adopt(self, generation_id: str) -> None:
-        """A salvaged answer proved to be whole: give it its final name."""
+        """A salvaged answer proved to be whole: make it durable under its final name. Who wrote it had not."""
+        part = self._folder / f"{generation_id}.part"
         with _disk(self._folder):
-            (self._folder / f"{generation_id}.part").rename(self._path(generation_id))
-            _flush_folder(self._folder)
+            _flush(part)
+            part.rename(self._path(generation_id))
+            _flush(self._folder)
+
+    def flush(self) -> None:
+        """Make durable what somebody renamed who died. Raises Unusable: nothing may be built on it else."""
+        _flush_names(self._folder)
 
     def set_aside(self, generation_id: str) -> None:
         """Keep an answer that nobody could read, for a person to look at."""
@@ -173,21 +189,42 @@ class Spool:
 
     def keep(self, image_id: str, body: Body) -> str:
         """Write a body durably. Returns the file's name. Raises `Transient` when the disk refuses."""
-        name = f"{image_id}.{body.sha256}"
+        with body.open() as source:
+            return self._write(f"{image_id}.{body.sha256}", iter(partial(source.read, PIECE), b""))
+
+    def refill(self, image_id: str, sha256: str, pieces: Iterable[bytes]) -> str:
+        """Write bytes that must have this digest, as `keep` does. Raises `Corrupt` when they have another one, and what
+        `pieces` raises: then nothing was written."""
+
+        def checked() -> Iterator[bytes]:
+            digest = hashlib.sha256()
+            for piece in pieces:
+                digest.update(piece)
+                yield piece
+            if digest.hexdigest() != sha256:
+                raise Corrupt("the copy no longer holds the bytes that were confirmed")
+
+        return self._write(f"{image_id}.{sha256}", checked())
+
+    def _write(self, name: str, pieces: Iterator[bytes]) -> str:
         part = self._folder / f"{name}.part"
         with _disk(part):
             try:
-                with body.open() as source, _create(part) as file:
-                    while piece := source.read(PIECE):
+                with _create(part) as file:
+                    for piece in pieces:
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
                 part.rename(self._folder / name)
-                _flush_folder(self._folder)
-            except OSError:
+                _flush(self._folder)
+            except Exception:
                 part.unlink(missing_ok=True)
                 raise
         return name
+
+    def flush(self) -> None:
+        """Make durable what somebody renamed who died. Raises Unusable: nothing may be built on it else."""
+        _flush_names(self._folder)
 
     def path(self, name: str) -> Path:
         """Where a kept body lies."""

@@ -28,6 +28,7 @@ from archiver.stores import keys
 
 _PIECE = 1024 * 1024
 _LONGEST_NAME = 200  # bytes; file systems allow 255, some encrypted ones fewer
+_MOST_REMEMBERED = 1000  # folders known to be durable: forgetting one costs a sync
 _PART = ".part-"  # no object's name begins with a dot
 _FOR_A_PERSON = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR))
 _NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL))
@@ -61,6 +62,7 @@ class LocalStore:
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
         self._root = root
+        self._durable: set[Path] = set()
 
     def put_new(self, key: str, body: Body, content_type: str, metadata: Mapping[str, str]) -> Receipt:
         """See `core.ports.Store.put_new`. What was written is read back from the disk before it gets its name."""
@@ -137,14 +139,22 @@ class LocalStore:
         return self._root.joinpath(*(name for segment in key.split("/") for name in _encode(segment)))
 
     def _make_folder(self, folder: Path) -> None:
-        """Make `folder` and what is missing above it, each durable before the next."""
-        if folder.is_dir():
+        """Make `folder` and what is missing above it, each durable before the next.
+
+        One below the root that is there already may be the work of somebody who died before it was durable.
+        """
+        is_there = folder.is_dir()
+        if is_there and (folder in self._durable or self._root not in folder.parents):
             return
         if folder != folder.parent:
             self._make_folder(folder.parent)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
+        if not is_there:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
         _sync_folder(folder.parent)
+        if len(self._durable) >= _MOST_REMEMBERED:
+            self._durable.clear()
+        self._durable.add(folder)
 
     def _compare(self, key: str, path: Path, body: Body) -> None:
         if _sha256(path) != body.sha256:

@@ -30,7 +30,9 @@ _TELLING = {
 
 _SAID = {
     pycurl.E_URL_MALFORMAT: "the URL is malformed",
-    pycurl.E_UNSUPPORTED_PROTOCOL: "the scheme is neither http nor https",
+    # Schemes are judged before libcurl sees a URL; what it calls unsupported is a reply without a proper head.
+    pycurl.E_UNSUPPORTED_PROTOCOL: "the reply is no proper HTTP",
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: "the reply is no proper HTTP",  # not only of FTP
     pycurl.E_COULDNT_RESOLVE_HOST: "the host name cannot be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection",
     pycurl.E_OPERATION_TIMEDOUT: "too slow, or no reply in time",

@@ -5,6 +5,7 @@ else. It does no work of its own: what `house` builds is handed to the daemon or
 front door is light, so that a question to the catalogue does not load what moves images.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +40,28 @@ def open_catalogue(config: Config, *, create: bool = False) -> Catalogue:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Make the folders of the data, private to this user. Raises Unusable."""
+    """Make the folders of the data, private to this user, and new ones durable: a power loss takes a folder that its
+    own folder does not name yet, whatever was flushed inside. Raises Unusable."""
+    folders = [data_dir / name for name in FOLDERS]
     try:
+        missing = [path for path in (*folders, data_dir, *data_dir.parents) if not path.exists()]
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in FOLDERS:
-            (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):  # the spool is needed when a store fails: too late to learn
+                raise Unusable(f"cannot write into {folder}: Permission denied")
+        for parent in {path.parent for path in missing}:
+            _flush_folder(parent)
     except OSError as error:
         raise Unusable(f"cannot use data_dir {data_dir}: {error.strerror}") from error
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def choose_stores(config: Config, named: Sequence[str]) -> tuple[str, ...]:

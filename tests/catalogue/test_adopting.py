@@ -107,3 +107,13 @@ def test_what_has_no_url_cannot_be_adopted(catalogue: Catalogue) -> None:
     with pytest.raises(ValueError, match="only an image with a URL"):
         catalogue.images.adopt([(draft(0), arrival(0)), (draft(1), arrival(1, url=None, spool="x"))], NOW)
     assert ask(catalogue, "select * from images") == []
+
+
+@pytest.mark.parametrize("text", ["https://cdn.example/a.png", "https://cdn.example/a.png?size=4k&v=2"])
+def test_a_lost_image_is_not_tried_again_with_the_very_url_that_died(catalogue: Catalogue, text: str) -> None:
+    """An unsigned link says nothing of its end: taken in anew it has another hour every time, and is no fresher."""
+    url = TemporaryURL(text)
+    assert adopt(catalogue, 0, url, hours=1) == "new"
+    assert catalogue.images.lose("i0", NOW)
+    assert adopt(catalogue, 1, url, hours=500) == "known"
+    assert (image_row(catalogue)["state"], kinds(catalogue)) == ("lost", ["lost"])

@@ -55,6 +55,21 @@ def test_pause_after_a_failure(word: str, left: timedelta, attempts: int, shorte
     assert pause(word, left, attempts, 1.0) == longest
 
 
+@pytest.mark.parametrize(("left", "longest"), [(-policy.GRACE, 901), (-policy.GRACE - SECOND, 3600)])
+@pytest.mark.parametrize("word", ["transient", "corrupt", "permanent"])
+def test_f063_what_never_comes_is_asked_for_about_once_an_hour(word: str, left: timedelta, longest: float) -> None:
+    """Three days after its end, and of the source alone: a store that takes nothing is asked as before. What was
+    not tried so often may be past its end by a wrong clock alone."""
+
+    def last(attempts: int, *, at_source: bool) -> float:
+        at = policy.next_attempt(word, now=NOW, deadline=NOW + left, attempts=attempts, luck=1.0, at_source=at_source)
+        return (at - NOW).total_seconds()
+
+    assert last(301, at_source=True) == longest
+    assert last(300, at_source=True) == last(301, at_source=False) == 901
+    assert last(1, at_source=True) == last(1, at_source=False) <= 31
+
+
 @pytest.mark.parametrize(
     ("left", "retry_after", "seconds"),
     [

@@ -2,7 +2,7 @@
 
 A place is written `WHEN MODULE:FUNCTION #N [in MODULE:FUNCTION]`: WHEN is `before` or `after`, N counts the calls from
 1 over all threads, and with `in` only calls from inside that other function count. A place that does not exist is
-refused.
+refused. Run as a program, with a place and the arguments of archiver, this file is an archiver that dies there.
 """
 
 import functools
@@ -12,6 +12,7 @@ import itertools
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -75,3 +76,15 @@ def arm(place: str) -> None:
     _replace(module, name, deadly)
     if scope_name is not None:
         _replace(scope_module, scope_name, scope)
+
+
+def main() -> None:
+    """Be archiver, and die."""
+    from archiver.cli import main as live
+
+    arm(sys.argv.pop(1))
+    live()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,10 +6,12 @@ that each point dies in the state that its name says.
 
 import json
 import signal
+import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,11 +42,11 @@ class Runner(Protocol):
 
 
 def run_below(*prefix: str) -> Runner:
-    """A runner that starts everything anew, below another program such as strace. It knows no crash points."""
+    """A runner that starts everything anew, below another program such as strace."""
 
     def run(world: World, arguments: tuple[str, ...], crash_at: str | None = None) -> int:
-        assert crash_at is None
-        command = [*prefix, *ARCHIVER, *arguments]
+        way = ARCHIVER if crash_at is None else (sys.executable, "-m", "tests.crash.dying", crash_at)
+        command = [*prefix, *way, *arguments]
         with (world.folder / "stdout.txt").open("a") as out, (world.folder / "stderr.txt").open("a") as err:
             return subprocess.call(command, cwd=world.folder, env=world.environ, stdout=out, stderr=err, timeout=100)
 
@@ -84,12 +86,17 @@ class Scene:
 
     def finish(self) -> Verdict:
         """Start again until all is quiet, then judge."""
+        self.come_to_rest()
+        return self._judge()
+
+    def come_to_rest(self) -> None:
+        """Start again until all is quiet."""
         for _ in range(MOST_RESTARTS):
             for arguments in (RUN, ("drain",)):  # what is postponed waits for its time; a person need not
                 code = self.run(self.world, arguments)
                 assert code in (0, 1), f"exit code {code}: {self.said()}"
                 if not rows(self.world.folder / "data", OPEN_WORK):
-                    return self._judge()
+                    return
         raise AssertionError(f"it never became quiet: {self.said()}")
 
     def _judge(self) -> Verdict:
@@ -123,6 +130,12 @@ def scene(setup: str, run: Runner) -> Iterator[Scene]:
         elif setup == "failing":  # as often as there are images: each is rescued once
             oss.script(_fails_at_first(len(PROMPTS) * IMAGES_PER_PROMPT))
         yield Scene(world, provider, oss, stores, run, set())
+
+
+def let_time_pass(world: World) -> None:
+    """What is planned for later may be asked for now. No process may be alive."""
+    with closing(sqlite3.connect(world.folder / "data" / "catalogue.db")) as connection, connection:
+        connection.execute("update generations set not_before = null where state = 'planned'")
 
 
 def _fails_at_first(count: int) -> FaultScript:

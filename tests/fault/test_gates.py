@@ -3,6 +3,8 @@
 import random
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -309,39 +311,68 @@ class _Memory:
         return Receipt(store="near", key=key, sha256=body.sha256, size=body.size, etag=None, proof="read-back")
 
 
-@pytest.mark.parametrize("error", [Transient("503"), Corrupt("cut")], ids=repr)
-def test_f072_poison_keeps_nobody_from_being_stored(tmp_path: Path, error: AdapterError) -> None:
-    """100 images that never come and 1,000 good ones of the same host, in virtual time: every good one is stored within
-    half an hour, although the poison has the nearest deadlines."""
+@contextmanager
+def poisoned(folder: Path, error: AdapterError, *, sound: int | None = None) -> Iterator[tuple[Workshop, Counter[str]]]:
+    """100 images that always end with `error` and 1,000 good ones of the same host, in virtual time; the poison has the
+    nearest deadlines. Also says how often each was tried. With `sound`, nothing comes any more after so many images."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    clock, tried = Clock(), Counter[str]()
+    tried = Counter[str]()
     near: Any = {"near": _Memory()}
     image = png("good")
 
     def fetch(url: TemporaryURL) -> FetchedBody:
         tried[str(url)] += 1
-        if "bad" in str(url):
+        if "bad" in str(url) or (sound is not None and tried.total() > sound):
             raise error
         return FetchedBody(body=Body.of(image), headers={})
 
-    with open_workshop(tmp_path / "d", clock=clock) as shop:
-        shop.pipeline = pipeline = replace(
+    with open_workshop(folder, clock=Clock()) as shop:
+        shop.pipeline = replace(
             shop.pipeline,
             luck=random.Random(seed).random,
             carrier=replace(shop.pipeline.carrier, fetch=fetch, stores=near),
             settler=replace(shop.pipeline.settler, stores=near),
         )
         bad, good = ([f"https://h.example/{kind}{n}.png" for n in range(size)] for kind, size in KINDS)
-        adopt(shop, bad + good, life=timedelta(hours=24))
-        begun = clock()
-        while clock() - begun < timedelta(minutes=30):
-            clock.advance(seconds=4)
-            shop.copy()
-        stored = [row for row in shop.catalogue.reports.images(limit=2000) if row["state"] == "stored"]
-        assert len(stored) == 1_000
-        assert pipeline.doors.hosts.pause("h.example", clock()) <= timedelta(minutes=1)
+        adopt(shop, good if sound is not None else bad + good, life=timedelta(hours=24))
+        yield shop, tried
+
+
+def go_on(shop: Workshop, *, step_s: float, **amount: float) -> None:
+    """Work every few seconds for so long."""
+    end = shop.clock() + timedelta(**amount)
+    while shop.clock() < end:
+        shop.clock.advance(seconds=step_s)
+        shop.copy()
+
+
+@pytest.mark.parametrize(("error", "step_s"), [(Transient("503"), 4), (Corrupt("cut"), 4), (Throttled("429"), 1)])
+def test_f072_poison_keeps_nobody_from_being_stored(tmp_path: Path, error: AdapterError, step_s: float) -> None:
+    """Every good one is stored within half an hour."""
+    with poisoned(tmp_path / "d", error) as (shop, tried):
+        go_on(shop, step_s=step_s, minutes=30)
+        assert shop.states().count("stored") == 1_000
+        assert shop.pipeline.doors.hosts.pause("h.example", shop.clock()) <= timedelta(minutes=1)
         assert max(tried.values()) < 30 * 60 / 5
+
+
+def test_f072_poison_that_asks_for_an_hour_is_not_believed_for_the_whole_host(tmp_path: Path) -> None:
+    """The first two pauses are kept, since nothing speaks against them. Then another image of the host comes, and the
+    good ones are not held up by a hundred hours of pauses."""
+    with poisoned(tmp_path / "d", Throttled("429", 3600.0)) as (shop, _):
+        go_on(shop, step_s=10, hours=4)
+        assert shop.states().count("stored") == 1_000
+
+
+def test_f071_a_host_that_served_and_then_asks_for_an_hour_is_hardly_bothered(tmp_path: Path) -> None:
+    """A true limit: ten came, then nobody's does. Single probes at growing distances, and the whole hour in the end."""
+    with poisoned(tmp_path / "d", Throttled("429", 3600.0), sound=10) as (shop, tried):
+        go_on(shop, step_s=1, minutes=50)
+        assert shop.states().count("stored") == 10
+        assert tried.total() - 10 <= 12
+        go_on(shop, step_s=60, hours=5)
+        assert tried.total() - 10 <= 20
 
 
 def test_f095_threads_that_race_for_a_probe_get_one() -> None:

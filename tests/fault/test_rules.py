@@ -134,6 +134,25 @@ def test_f030_a_folder_that_is_reached_by_a_link_has_the_same_lock(tmp_path: Pat
         first.close()
 
 
+def test_f030_a_link_to_the_file_alone_pays_nothing_twice(tmp_path: Path) -> None:
+    """From another data_dir, the owner of a request under way looks dead: it is in doubt until its answer comes."""
+    with ImagesProvider() as provider, open_workshop(tmp_path / "real", double=provider) as shop:
+        (generation,) = shop.plan("double", "a wish")
+        port = shop.pipeline.providers["double"]
+        submission = shop.pipeline.next_to_submit(port)
+        assert submission is not None
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "catalogue.db").symlink_to(tmp_path / "real" / "catalogue.db")
+        with open_workshop(tmp_path / "other", double=provider) as other:
+            other.pipeline.recover()
+            assert other.generation(generation)["state"] == "unknown"
+            assert other.ask("double") == 0
+        shop.pipeline.submit(port, submission)
+        shop.copy()
+        assert (shop.generation(generation)["state"], shop.states()) == ("completed", ["stored"])
+        assert len(provider.charges) == 1
+
+
 def test_f085_a_store_that_shows_its_objects_late_is_asked_again(tmp_path: Path) -> None:
     """Read back too early, the object is not there: a matter of time, not a loss; the next put finds its equal."""
 
@@ -158,3 +177,22 @@ def test_f085_a_store_that_shows_its_objects_late_is_asked_again(tmp_path: Path)
             assert store.put_new("archive/a.png", Body.of(b"bytes"), "image/png", {}).proof == "read-back"
         finally:
             engine.close()
+
+
+def test_f108_nothing_is_pickled_and_the_daemon_keeps_its_timers_in_memory() -> None:
+    """A store of jobs that others can write to would run what they put there; ours are rows, read as text."""
+    found = [
+        (path.name, match[0])
+        for path in (ROOT / "archiver").rglob("*.py")
+        for match in re.finditer(r"\b(import|from) (pickle|shelve|marshal|dill)\b|jobstore\w*", path.read_text("utf-8"))
+    ]
+    assert found == []
+    from apscheduler.jobstores.memory import MemoryJobStore
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+    scheduler = BackgroundScheduler(timezone="UTC")  # as the daemon makes it: without a word about stores
+    scheduler.start(paused=True)
+    try:
+        assert {name: type(store) for name, store in scheduler._jobstores.items()} == {"default": MemoryJobStore}
+    finally:
+        scheduler.shutdown()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from archiver.core.errors import Corrupt, Gone, Refused, Throttled, Transient
+from archiver.core.errors import AdapterError, Corrupt, Gone, Refused, Throttled, Transient
 from archiver.core.model import Network
 from archiver.core.tempurl import TemporaryURL
 from archiver.transport import AddressGuard, ByteBudget, CurlEngine, FetchLimits
@@ -28,6 +28,31 @@ def test_bytes_arrive_whole_with_the_headers_that_are_evidence(raw, fetch, budge
         assert budget.taken == len(_DATA)
     assert found.headers == {"etag": '"x"', "content-type": "image/png", "x-oss-expiration": "soon"}
     assert budget.taken == 0
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        *(reply(status, X_Amz_Expiration="soon", Set_Cookie="a=b") for status in (403, 404, 429, 500, 503, 206)),
+        reply(200, _DATA, X_Amz_Expiration="soon", Content_MD5="AAAAAAAAAAAAAAAAAAAAAA=="),
+        b"!HTTP/1.1 200 OK\r\nX-Amz-Expiration: soon\r\nContent-Length: 100\r\n\r\nshort",
+    ],
+)
+def test_f042_an_error_carries_the_headers_that_are_evidence(raw, fetch, script):
+    """Of the reply that brought the error; what a redirect said on the way to it is not the object's."""
+    moved = b"HTTP/1.1 302 X\r\nLocation: /b\r\nContent-Length: 0\r\nX-Oss-Expiration: never\r\n\r\n"
+    raw.scripts = [moved, script]
+    with pytest.raises(AdapterError) as caught:
+        fetch()
+    assert caught.value.headers["x-amz-expiration"] == "soon"
+    assert not caught.value.headers.keys() & {"set-cookie", "x-oss-expiration", "location"}
+
+
+def test_an_error_without_a_reply_carries_no_headers(raw, fetch):
+    raw.scripts = [b"!"]
+    with pytest.raises(Transient) as caught:
+        fetch()
+    assert caught.value.headers == {}
 
 
 def test_the_request_is_a_bare_get_of_the_exact_url(raw, fetch):
