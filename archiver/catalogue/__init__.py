@@ -76,7 +76,8 @@ class Catalogue:
         return self._database.path
 
     def scrub(self) -> None:
-        """Remove what erased URLs left in the write-ahead log."""
+        """Remove what erased URLs left in their pages and in the write-ahead log."""
+        self.images.rewrite_urls()
         self._database.truncate_wal()
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ def _ticket(db: Connection, row: Row) -> Ticket:
     asked = db.execute(
         "select origin, job, created_at from generations where id = ?", (row["generation_id"],)
     ).fetchone()
+    url = db.execute("select url from urls where seq = ?", (row["seq"],)).fetchone()
     return Ticket(
         image_id=row["id"],
         claim=row["claim"],
@@ -139,7 +140,7 @@ def _ticket(db: Connection, row: Row) -> Ticket:
         attempts=row["attempts"],
         wants=tuple(Want(store=copy["store"], key=copy["key"]) for copy in copies if copy["state"] == "wanted"),
         copies=tuple(Copy(store=copy["store"], key=copy["key"]) for copy in copies if copy["state"] == "confirmed"),
-        url=TemporaryURL(row["source_url"]) if row["source_url"] else None,
+        url=TemporaryURL(url["url"]) if url else None,
         spooled=row["spool"] if row["state"] == "spooled" else None,
         sha256=row["sha256"],
     )

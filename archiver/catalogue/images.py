@@ -18,12 +18,17 @@ from archiver.catalogue.rows import (
     Settled,
     Settlement,
     evidence_json,
+    forget_url,
     insert_arrival,
     insert_generation,
+    keep_url,
     note,
 )
 from archiver.catalogue.settling import is_all_stored, write_settlement
 from archiver.core.model import Ticket
+
+MOST_REWRITTEN = 1000
+"""URLs, which are about 300 bytes each."""
 
 
 class Images:
@@ -146,11 +151,12 @@ class Images:
         """Give up on one pending image."""
         with self._database.write() as db:
             lost = db.execute(
-                "update images set state = 'lost', source_url = null, not_before = null"
+                "update images set state = 'lost', not_before = null"
                 " where id = ? and state = 'pending' and claimed_by is null returning error",
                 (image_id,),
             ).fetchone()
             if lost is not None:
+                forget_url(db, image_id)
                 note(db, now, "lost", image_id=image_id, detail=lost["error"])
         return lost is not None
 
@@ -199,6 +205,15 @@ class Images:
                 note(db, now, "rescued", image_id=image_id, detail="by a process that died before it said so")
         return bool(adopted)
 
+    def rewrite_urls(self) -> None:
+        """Write the URLs that are still needed into clean pages, unless they are many: SQLite leaves stale bytes of
+        erased ones in the gaps of a page until all of the page's URLs are erased."""
+        with self._database.write() as db:
+            rows = db.execute("select seq, url from urls limit ?", (MOST_REWRITTEN + 1,)).fetchall()
+            if len(rows) <= MOST_REWRITTEN:
+                db.execute("delete from urls")
+                db.executemany("insert into urls (seq, url) values (?, ?)", [tuple(row) for row in rows])
+
     def next_due(self, generations: Sequence[str] | None = None, *, resting: Resting = NOBODY) -> datetime | None:
         """When the next unclaimed image (of the given generations) may be tried that `resting` does not hold back,
         None when there is none."""
@@ -230,12 +245,11 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
     db.execute(
         """
         update images
-        set state = 'pending', source_url = ?, source = ?, source_host = ?, deadline = ?, deadline_from = ?,
+        set state = 'pending', source = ?, source_host = ?, deadline = ?, deadline_from = ?,
             give_up_at = ?, evidence = ?, not_before = null, refused_at = null, refused_before_at = null,
             claim = claim + 1, claimed_by = null, claimed_until = null where id = ?
         """,  # whoever tries the old URL just now has nothing to say of the new one: its claim ends here
         (
-            arrival.url.reveal(),
             str(arrival.url),
             arrival.url.authority,
             as_text(arrival.deadline),
@@ -245,6 +259,7 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
             known["id"],
         ),
     )
+    keep_url(db, known["id"], arrival.url)
     word = "requeued" if known["state"] == "lost" else "refreshed"
     note(db, now, word, image_id=known["id"])
     return word

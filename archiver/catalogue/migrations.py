@@ -289,3 +289,12 @@ def m004_alerts(db: Any) -> None:
     )
     db.execute("create index events_lost on events (at) where kind = 'lost'")
     db.execute("create index generations_unknown on generations (provider) where state = 'unknown'")
+
+
+@migrations()
+def m005_urls(db: Any) -> None:
+    """Temporary URLs in a table of their own, whose rows all go in the end: SQLite zeroes a page that becomes empty,
+    but of a page that it splits or merges it leaves stale bytes in the gap, `secure_delete` or not."""
+    db.execute("create table urls (seq integer primary key references images (seq), url text not null) strict")
+    db.execute("insert into urls select seq, source_url from images where source_url is not null")
+    db.execute("alter table images drop column source_url")

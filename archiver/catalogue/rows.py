@@ -153,10 +153,10 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
     info = arrival.info
     db.execute(
         """
-        insert into images (id, generation_id, idx, state, source_url, source, source_host, source_identity, deadline,
+        insert into images (id, generation_id, idx, state, source, source_host, source_identity, deadline,
             deadline_from, give_up_at, evidence, revised_prompt, spool, sha256, size, content_type, extension, width,
             height, verdict, created_at, fetched_at)
-        values (:id, :generation_id, :idx, :state, :url, :source, :host, :identity, :deadline, :deadline_from,
+        values (:id, :generation_id, :idx, :state, :source, :host, :identity, :deadline, :deadline_from,
             :give_up_at, :evidence, :revised_prompt, :spool, :sha256, :size, :content_type, :extension, :width, :height,
             :verdict, :now, :fetched_at)
         """,
@@ -165,7 +165,6 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
             "generation_id": generation_id,
             "idx": arrival.index,
             "state": "spooled" if arrival.spool else "pending",
-            "url": arrival.url.reveal() if arrival.url else None,
             "source": str(arrival.url) if arrival.url else None,
             "host": arrival.url.authority if arrival.url else None,
             "identity": arrival.url.identity if arrival.url else None,
@@ -186,10 +185,22 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
             "fetched_at": as_text(now) if arrival.spool else None,
         },
     )
+    if arrival.url:
+        keep_url(db, arrival.id, arrival.url)
     db.executemany(
         "insert into copies (image_id, store, state) values (?, ?, 'wanted')",
         [(arrival.id, store) for store in stores],
     )
+
+
+def keep_url(db: Connection, image_id: str, url: TemporaryURL) -> None:
+    """Write down the URL of an image, in place of an older one, inside the caller's transaction."""
+    db.execute("insert or replace into urls select seq, ? from images where id = ?", (url.reveal(), image_id))
+
+
+def forget_url(db: Connection, image_id: str) -> None:
+    """The image is safe, or given up: nobody needs its URL any more."""
+    db.execute("delete from urls where seq = (select seq from images where id = ?)", (image_id,))
 
 
 def note(

@@ -6,7 +6,7 @@ Everything runs inside the caller's transaction and under the ticket's claim.
 from datetime import datetime
 
 from archiver.catalogue.database import Connection, as_text
-from archiver.catalogue.rows import Settlement, evidence_json, evidence_of, note
+from archiver.catalogue.rows import Settlement, evidence_json, evidence_of, forget_url, note
 from archiver.core import policy
 from archiver.core.headers import joined
 from archiver.core.model import Evidence, Ticket
@@ -47,10 +47,11 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
     ).fetchone()["open"]
     if not open_copies:
         db.execute(
-            "update images set state = 'stored', archived_at = ?, source_url = null, spool = null, not_before = null,"
-            " error = null where id = ?",
+            "update images set state = 'stored', archived_at = ?, spool = null, not_before = null, error = null"
+            " where id = ?",
             (as_text(now), image_id),
         )
+        forget_url(db, image_id)
         return str(row["generation_id"])
     if item.spooled and row["state"] == "pending":
         db.execute("update images set state = 'spooled', spool = ? where id = ?", (item.spooled, image_id))

@@ -269,7 +269,9 @@ class Pipeline:
         standing = self.catalogue.generations.standing(generation_id)
         if standing is None or (provider := self.providers.get(standing.provider or "")) is None:
             return
-        if standing.state != "submitted" and (standing.owner is None or not self.owner.is_alive(standing.owner)):
+        is_over = standing.state in ("unknown", "failed")  # nobody writes it any more
+        is_left = standing.owner is None or not self.owner.is_alive(standing.owner)
+        if is_over or (standing.state != "submitted" and is_left):
             self.reception.salvage(provider, generation_id)
 
     def _look_at(self, generation_id: str) -> None:

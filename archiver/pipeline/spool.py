@@ -58,6 +58,7 @@ class AnswerFile:
         self._final = final
         self._file = file
         self._now = now
+        self._is_whole = False
 
     def begin(self, status: int, content_type: str, headers: Mapping[str, str] | None = None) -> None:
         """Write the first line."""
@@ -77,13 +78,19 @@ class AnswerFile:
         with _disk(self._final, Ambiguous):
             os.fsync(self._file.fileno())
             self._file.close()
+            self._is_whole = True
             self._part.rename(self._final)
             _flush(self._final.parent)
 
     def abandon(self) -> None:
-        """No whole answer came. What did come stays as it is for a person; an empty file goes."""
+        """No whole answer came. What did come stays as it is for a person; an empty file goes.
+
+        A whole one that only could not be renamed keeps its place: the next look into the inbox reads it.
+        """
         with suppress(OSError):
             self._file.close()
+            if self._is_whole:
+                return
             if self._part.stat().st_size == 0:
                 self._part.unlink()
             else:

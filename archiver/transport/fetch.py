@@ -5,7 +5,6 @@ again at every redirect. No cookies, no credentials, no referer, no decoding. It
 an image, and keeps the URL's secret part out of every message: hosts, statuses and error codes only.
 """
 
-import base64
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -16,12 +15,13 @@ from urllib.parse import quote
 
 import pycurl
 
-from archiver.core.errors import AdapterError, Corrupt, Gone, Refused, Throttled, Transient
+from archiver.core.errors import AdapterError, Corrupt, Refused, Transient
 from archiver.core.tempurl import TemporaryURL
 from archiver.transport.body import Body, BodyWriter, ByteBudget
 from archiver.transport.guard import AddressGuard, literal_address
 from archiver.transport.handles import Handles, network_fault, origin_and_target
-from archiver.transport.reply import Head, error_code, retry_after
+from archiver.transport.judging import disagreement, refused_by_source
+from archiver.transport.reply import Head
 
 EVIDENCE = (
     "date",
@@ -159,7 +159,7 @@ class _Hop:
                 if self._head.status in _REDIRECTS and (location := self._location(handle)):
                     return location, handle.getinfo(pycurl.TOTAL_TIME)
             if self._head.status != 200:
-                raise _refused_by_source(self._host, self._head, bytes(self._page))
+                raise refused_by_source(self._host, self._head, bytes(self._page))
             return self._finish()
         except AdapterError as error:
             error.headers = self._evidence()
@@ -199,7 +199,10 @@ class _Hop:
         if not self._fetcher.permits(address, self._literal, port):
             self._refused = address
             return int(pycurl.SOCKET_BAD)
-        opened = socket.socket(family, kind, protocol)
+        try:
+            opened = socket.socket(family, kind, protocol)
+        except OSError:  # no descriptor is left: libcurl has no room for an exception here
+            return int(pycurl.SOCKET_BAD)
         self._sockets.append(opened)  # libcurl works on a duplicate; ours is closed when the hop is over
         return opened
 
@@ -249,7 +252,7 @@ class _Hop:
         if (encoding := headers.get("content-encoding", "identity").lower()) not in ("identity", ""):
             raise Corrupt(f"{self._host}: the body is encoded ({encoding[:20]}), though we asked for it as it is")
         body = self._writer.finish()
-        if "x-oss-process=" not in self._url and (wrong := _disagreement(body, headers)):  # sums are of the original
+        if "x-oss-process=" not in self._url and (wrong := disagreement(body, headers)):  # sums are of the original
             body.close()
             raise Corrupt(f"{self._host}: the bytes do not match the source's own {wrong}")
         return FetchedBody(body=body, headers=self._evidence())
@@ -262,33 +265,6 @@ def refuse_downgrade(url: str, location: str) -> None:
     """Raise `Refused` when a redirect gives up the encryption that the first URL asked for."""
     if url.lower().startswith("https:") and not location.lower().startswith("https:"):
         raise Refused(f"{_host(url)}: a redirect from https to another scheme is not followed")
-
-
-def _disagreement(body: Body, headers: Mapping[str, str]) -> str | None:
-    """The header whose digest differs from that of the bytes, if any."""
-    stated = headers.get("x-oss-hash-crc64ecma", "")
-    if stated.isdecimal() and int(stated) != body.crc64:
-        return "x-oss-hash-crc64ecma"
-    stated = headers.get("content-md5", "")
-    if stated and stated != base64.b64encode(bytes.fromhex(body.md5())).decode("ascii"):
-        return "content-md5"
-    return None
-
-
-def _refused_by_source(host: str, head: Head, page: bytes) -> AdapterError:
-    """The word for a status that brings no image."""
-    status, pause = head.status, retry_after(head.headers)
-    code = error_code(page)
-    said = " ".join(part for part in (f"{host}: the source answered {status}", code) if part)
-    if status == 429 or (status == 503 and (pause is not None or code == "SlowDown")):
-        return Throttled(said, pause)
-    if status >= 500 or status in (408, 425):
-        return Transient(said)
-    if status >= 400:
-        return Gone(said + (" (the reply speaks of expiry)" if b"expired" in page.lower() else ""))
-    if 200 <= status < 300:
-        return Corrupt(f"{said}, which is not a whole body")
-    return Transient(said)
 
 
 def _host(url: str) -> str:

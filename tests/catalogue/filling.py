@@ -122,8 +122,9 @@ def raw(catalogue: Catalogue) -> Any:
 
 
 def image_row(catalogue: Catalogue, image_id: str = "i0") -> dict[str, Any]:
-    """One row of the table, column by column."""
-    return dict(raw(catalogue).execute("select * from images where id = ?", (image_id,)).fetchone())
+    """One row of the table, column by column, and `url`, which has a table of its own."""
+    statement = "select images.*, urls.url from images left join urls using (seq) where id = ?"
+    return dict(raw(catalogue).execute(statement, (image_id,)).fetchone())
 
 
 def kinds(catalogue: Catalogue) -> list[str]:

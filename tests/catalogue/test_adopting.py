@@ -59,7 +59,7 @@ def test_identity_has_no_signature(catalogue: Catalogue) -> None:
     assert adopt(catalogue, 1, signed("a", "second"), hours=200) == "refreshed"
     assert adopt(catalogue, 2, signed("b")) == "new"
     row = image_row(catalogue)
-    assert row["source_url"] == signed("a", "second").reveal()
+    assert row["url"] == signed("a", "second").reveal()
     assert (row["deadline"], row["give_up_at"]) == (as_text(NOW + 200 * HOUR), as_text(NOW + 272 * HOUR))
     assert (row["not_before"], row["refused_at"], row["attempts"]) == (None, None, 1)
     assert kinds(catalogue) == ["postponed", "refreshed"]
@@ -69,7 +69,7 @@ def test_an_older_signature_never_replaces_a_fresher_one(catalogue: Catalogue) -
     """The files of a backfill come in any order."""
     assert adopt(catalogue, 0, signed("a", "fresh"), hours=100) == "new"
     assert adopt(catalogue, 1, signed("a", "stale"), hours=50) == "waiting"
-    assert image_row(catalogue)["source_url"] == signed("a", "fresh").reveal()
+    assert image_row(catalogue)["url"] == signed("a", "fresh").reveal()
     assert image_row(catalogue)["deadline"] == as_text(NOW + 100 * HOUR)
 
 
@@ -90,7 +90,7 @@ def test_a_stored_image_is_known_whatever_its_url_says(catalogue: Catalogue) -> 
     catalogue.images.settle([safe(claim_one(catalogue))], NOW)
     assert adopt(catalogue, 1, signed("a", "second"), hours=999) == "known"
     row = image_row(catalogue)
-    assert (row["state"], row["source_url"]) == ("stored", None)
+    assert (row["state"], row["url"]) == ("stored", None)
 
 
 def test_eight_processes_take_in_the_same_lines_once(race: racing.Race, tmp_path: Path) -> None:

@@ -258,6 +258,6 @@ def test_inline_images_are_born_in_the_spool(catalogue: Catalogue) -> None:
     row = image_row(catalogue)
     assert (row["state"], row["spool"], row["sha256"], row["size"]) == ("spooled", "i0.png", DIGEST, 68)
     assert (row["content_type"], row["width"], row["height"], row["verdict"]) == ("image/png", 8, 6, "ok")
-    assert row["source_url"] is row["source"] is row["source_identity"] is None
+    assert row["url"] is row["source"] is row["source_identity"] is None
     assert row["fetched_at"] == as_text(NOW)
     assert catalogue.images.spool_names() == {"i0.png"}

@@ -197,7 +197,7 @@ def test_lost_forgets_the_url_and_says_why(catalogue: Catalogue) -> None:
     assert not catalogue.images.lose("i0", NOW)
     assert not catalogue.images.lose("i1", NOW)
     row = image_row(catalogue)
-    assert (row["state"], row["source_url"], row["source"]) == ("lost", None, str(signed(0)))
+    assert (row["state"], row["url"], row["source"]) == ("lost", None, str(signed(0)))
     assert ask(catalogue, "select kind, image_id, detail from events order by id desc limit 1") == [
         ("lost", "i0", "404")
     ]

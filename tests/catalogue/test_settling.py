@@ -64,7 +64,7 @@ def test_stored_keeps_the_facts_and_forgets_the_url(catalogue: Catalogue) -> Non
     assert (row["archived_at"], row["fetched_at"]) == (as_text(done), "2026-11-20T09:00:02.000Z")
     assert (row["sha256"], row["size"], row["extension"]) == (DIGEST, 68, "png")
     assert (row["content_type"], row["width"], row["height"], row["verdict"]) == ("image/png", 8, 6, "ok")
-    assert (row["source_url"], row["source"], row["spool"]) == (None, str(signed(0)), None)
+    assert (row["url"], row["source"], row["spool"]) == (None, str(signed(0)), None)
     found = ask(catalogue, "select store, state, key, sha256, size, proof, confirmed_at, lineage_key from copies")
     assert found == [
         (store, "confirmed", "images/i0.png", DIGEST, 68, "checksum-sha256", as_text(done), "_lineage/1.jsonl")
@@ -107,7 +107,7 @@ def test_postponed_waits_with_its_reason(catalogue: Catalogue) -> None:
     row = image_row(catalogue)
     assert (row["state"], row["not_before"], row["error"]) == ("pending", as_text(SOON), "timeout")
     assert (row["claimed_by"], row["attempts"], row["attempted_at"]) == (None, 1, as_text(NOW))
-    assert row["source_url"] == signed(0).reveal()
+    assert row["url"] == signed(0).reveal()
     assert ask(catalogue, "select at, kind, image_id, detail from events") == [
         (as_text(NOW), "postponed", "i0", "timeout")
     ]
@@ -178,7 +178,7 @@ def test_rotten_spool_files_lead_back_to_the_url(catalogue: Catalogue) -> None:
     item = Settlement(ticket=ticket, unspool=True, not_before=SOON, error="wrong digest")
     assert settle(catalogue, item, at=SOON) == []
     row = image_row(catalogue)
-    assert (row["state"], row["spool"], row["source_url"]) == ("pending", None, signed(0).reveal())
+    assert (row["state"], row["spool"], row["url"]) == ("pending", None, signed(0).reveal())
     assert kinds(catalogue) == ["rescued", "rotten"]
     assert claim_one(catalogue, at=SOON).spooled is None
 

@@ -151,9 +151,9 @@ def _images(data: Path, generations: Mapping[str, Any], completed: set[str]) -> 
     """The bytes that every image must have and the stores that want it. Every whole answer has all of its images."""
     found: dict[str, tuple[bytes, list[str]]] = {}
     indexes: dict[str, list[int]] = {one: [] for one in completed}
-    for row in rows(data, "select * from images order by idx"):
+    for row in rows(data, "select images.*, urls.url from images left join urls using (seq) order by idx"):
         assert row["state"] == "stored", f"image {row['id']} is {row['state']}"
-        assert row["claimed_by"] is None and row["source_url"] is None and row["spool"] is None, row
+        assert row["claimed_by"] is None and row["url"] is None and row["spool"] is None, row
         generation = generations[row["generation_id"]]
         indexes[row["generation_id"]].append(row["idx"])
         body = ImagesProvider.image(generation["prompt"], row["idx"])

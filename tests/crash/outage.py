@@ -127,10 +127,8 @@ class Outage:
 
     def urls(self) -> list[str]:
         """Every URL of an image that is not stored."""
-        return [
-            row["source_url"]
-            for row in self.world.sql("select source_url from images where state <> 'stored' order by id")
-        ]
+        unsafe = self.world.sql("select url from images join urls using (seq) where state <> 'stored' order by id")
+        return [row["url"] for row in unsafe]
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
         """Wait for what the daemon does."""

@@ -49,7 +49,8 @@ class View:
     @classmethod
     def of(cls, world: VirtualWorld) -> "View":
         """Look now."""
-        return cls(*(world.rows(f"select * from {table}") for table in ("images", "generations", "copies", "events")))
+        images = world.rows("select images.*, urls.url from images left join urls using (seq)")
+        return cls(images, *(world.rows(f"select * from {table}") for table in ("generations", "copies", "events")))
 
 
 def true_name(world: VirtualWorld, image: Row, generation: Row) -> str:
@@ -114,8 +115,8 @@ def inv_05(view: View, memory: Memory) -> None:
         if before == "lost" and image["id"] not in memory.refreshed:
             assert now == "lost"
         memory.born.setdefault(image["id"], now)
-        if image["source_url"] is not None:
-            memory.links.setdefault(image["id"], set()).add(image["source_url"])
+        if image["url"] is not None:
+            memory.links.setdefault(image["id"], set()).add(image["url"])
         memory.images[image["id"]] = now
 
 
@@ -219,7 +220,7 @@ def inv_17(world: VirtualWorld, view: View, memory: Memory) -> None:
 def inv_19(world: VirtualWorld, view: View) -> None:
     """A stored or lost image has no URL any more, and no URL is in any store or event."""
     for image in view.images:
-        assert image["state"] not in ("stored", "lost") or image["source_url"] is None
+        assert image["state"] not in ("stored", "lost") or image["url"] is None
         assert "secret" not in f"{image['source']} {image['error']}"
     assert not any("Signature=" in str(event["detail"]) for event in view.events)
     for store in world.stores.values():

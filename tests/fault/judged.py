@@ -96,7 +96,7 @@ class Judged(RuleBasedStateMachine):
             if image["state"] == "spooled" and image["id"] not in self.memory.rotted:
                 found.add(image["id"])
             elif image["state"] == "pending":
-                name, dies = self.world.source.links[image["source_url"]]
+                name, dies = self.world.source.links[image["url"]]
                 serves = dies > self.world.time.true + CATCHES_UP and name not in self.world.source.deleted
                 # A source that refused what it had, and a clock days ahead: together they do look like the end.
                 if serves and not (self.world.time.was_wrong and name in self.world.source.refused_alive):
@@ -116,7 +116,6 @@ class Judged(RuleBasedStateMachine):
         assert left == [] or self.memory.rotted, left
         lying = {path.name for path in (self.world.folder / "inbox").iterdir() if path.suffix != ".odd"}
         assert lying == set(), lying
-        self.world.rows("vacuum")  # SQLite leaves copies of rows in the unused room of its pages
         self.world.processes[0].pipeline.catalogue.scrub()
         for path in self.world.folder.glob("catalogue.db*"):
             assert b"secret" not in path.read_bytes() or self.memory.rotted

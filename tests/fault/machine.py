@@ -240,7 +240,7 @@ class Machine(Judged):
     @rule(chosen=which, gone=some.booleans())
     def spool_rots(self, chosen: int, gone: bool) -> None:
         """A file of the spool changes or disappears, while its URL lives."""
-        spooled = self.world.rows("select * from images where state = 'spooled' and source_url is not null")
+        spooled = self.world.rows("select images.* from images join urls using (seq) where state = 'spooled'")
         if not spooled:
             return
         image = spooled[chosen % len(spooled)]

@@ -3,11 +3,9 @@
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +65,7 @@ def test_f019_few_descriptors_cost_no_row_and_pay_nothing_twice(
         limit = (descriptors, descriptors)
         done = run(world, "run", "--once", before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit))
         assert done.returncode in (0, 1, 3), done.stderr
+        assert "Traceback" not in done.stderr
         data = world.folder / "data"
         if descriptors < 64:
             assert "oo many open files" in done.stderr or "unable to open database" in done.stderr, "nobody was short"
@@ -78,10 +77,6 @@ def test_f019_few_descriptors_cost_no_row_and_pay_nothing_twice(
             if not rows(data, OPEN_WORK):
                 break
         unknown = {row["id"] for row in rows(data, "select id from generations where state = 'unknown'")}
-        with closing(sqlite3.connect(data / "catalogue.db")) as connection:
-            # SQLite leaves copies of the rows that it moves in unused parts of pages, secure_delete or not. The oracle
-            # would find their URLs now and then, and this test is not about that.
-            connection.execute("vacuum")
         kept = {path.stem for path in (data / "inbox").glob("*.odd")}
         assert unknown == kept, "only an answer whose file failed may be in doubt, and it is kept"
         verdict = judge(world, provider, {"main": contents_of(oss)}, unknown, oss.secret_key)

@@ -92,7 +92,7 @@ BUGS: dict[str, tuple[type | ModuleType, str, str, str]] = {
     "a taken key is asked for again": (Carrier, "_put", "policy.alternative_key(key, fetched.sha256)", "key"),
     "the spool is emptied too soon": (Settler, "settle", "if is_stored and ", "if "),
     "patience ends at the deadline": (policy, "gives_up_at", " + GRACE", " - GRACE"),
-    "a stored image keeps its URL": (images, "write_settlement", "source_url = null, ", ""),
+    "a stored image keeps its URL": (images, "write_settlement", "forget_url(db, image_id)", "pass"),
     "the deadline is the latest evidence": (policy, "decide_deadline", "min(evidence,", "max(evidence,"),
     "no second attempt in time": (policy, "next_attempt", "luck * min(cap, base)", "luck * 90000"),
 }

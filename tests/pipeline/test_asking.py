@@ -77,6 +77,28 @@ def test_a_full_disk_while_the_answer_arrives_never_pays_twice(tmp_path: Path, m
         assert len(double.charges) == 1
 
 
+def test_a_whole_answer_that_could_not_be_renamed_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are safe on the disk under the name of an unfinished one: in doubt at first, then found."""
+    with ImagesProvider() as double, open_workshop(tmp_path / "d", double=double) as shop:
+        (fox,) = shop.plan("double", "a fox")
+        renamed = Path.rename
+
+        def rename(path: Path, target: Path) -> Path:
+            if target.suffix == ".answer":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return renamed(path, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+        shop.ask("double")
+        assert shop.generation(fox)["state"] == "unknown"
+        monkeypatch.undo()
+        shop.pipeline.recover()
+        assert shop.generation(fox)["state"] == "completed"
+        assert len(double.charges) == 1
+
+
 def test_no_place_for_the_answer_means_nothing_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the inbox cannot take a file, the provider is not asked."""
     with ImagesProvider() as double, open_workshop(tmp_path / "d", double=double) as shop:

@@ -151,6 +151,18 @@ def test_right_checksums_of_the_source_are_accepted(raw, fetch):
     md5 = base64.b64encode(hashlib.md5(b"123456789").digest()).decode()
     raw.scripts = [reply(200, b"123456789", Content_MD5=md5, X_Oss_Hash_Crc64ecma=str(0x995DC9BBDF1939FA))]
     fetch().body.close()
+    raw.scripts = [reply(200, b"123456789", X_Goog_Hash=f"crc32c=4waSgw==,md5={md5}")]
+    fetch().body.close()
+
+
+def test_a_wrong_checksum_of_google_is_refused(raw, fetch):
+    """Its `x-goog-hash` holds several sums in one header; the CRC alone says nothing to us."""
+    raw.scripts = [reply(200, b"123456789", X_Goog_Hash="crc32c=AAAAAA==")]
+    fetch().body.close()
+    wrong = base64.b64encode(hashlib.md5(b"123456780").digest()).decode()
+    raw.scripts = [reply(200, b"123456789", X_Goog_Hash=f"crc32c=4waSgw==,md5={wrong}")]
+    with pytest.raises(Corrupt, match="x-goog-hash"):
+        fetch()
 
 
 @pytest.mark.parametrize(
