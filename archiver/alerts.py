@@ -19,6 +19,7 @@ import structlog
 from archiver.catalogue import Catalogue, as_text
 from archiver.config import check_webhook
 from archiver.core.alerting import Alert, Told, catalogue_trouble, conditions, is_due
+from archiver.core.budget import Limit, purses
 from archiver.core.errors import ArchiverError, ConfigurationError, Transient, Unusable
 from archiver.core.model import SecretReference
 from archiver.core.ports import Outside
@@ -49,6 +50,7 @@ class Alarm:
     ways: Sequence[Send]
     spool_max: int
     now: Callable[[], datetime]
+    limits: Sequence[Limit] = ()
 
     def check(self) -> None:
         """Tell of every condition that is due to be told of. Raises nothing."""
@@ -71,7 +73,7 @@ class Alarm:
         told = watching.told()
         standing: dict[Alert, Told] = {}
         way_is_open = bool(self.ways)
-        for alert in conditions(watching.facts(now), now, spool_max=self.spool_max):
+        for alert in conditions(watching.facts(now, purses(self.limits, now)), now, spool_max=self.spool_max):
             before = told.get((alert.kind, alert.subject))
             logged_at, sent_at = (before.logged_at, before.sent_at) if before else (None, None)
             if is_due(alert, before, logged_at, now):
@@ -112,6 +114,7 @@ def set_up(house: House, tell: Callable[[Alert], None] = log_alert) -> Alarm:
         ways=ways,
         spool_max=house.config.archiver.spool_max,
         now=house.pipeline.now,
+        limits=house.pipeline.limits,
     )
 
 

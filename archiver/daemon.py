@@ -22,7 +22,7 @@ from archiver.wiring.house import House
 #: Ticks are looked for once a second: the finest schedule is `every 1s`.
 PLAN_EVERY = timedelta(seconds=1)
 RECOVER_EVERY = timedelta(seconds=30)
-EXPIRE_EVERY = timedelta(minutes=5)
+EXPIRE_EVERY = timedelta(minutes=1)
 ALERT_EVERY = timedelta(seconds=30)
 
 log = structlog.get_logger("archiver")
@@ -46,7 +46,6 @@ def run(house: House, alarm: Alarm) -> Iterator[Tally]:
     try:
         with Crew(pipeline, copies=house.config.archiver.copies) as crew, stopped_by_signals(crew.stop):
             failures: list[BaseException] = []
-
             complaints: dict[str, str] = {}
 
             def tick() -> None:
@@ -60,6 +59,7 @@ def run(house: House, alarm: Alarm) -> Iterator[Tally]:
                     crew.wake()
 
             def expire() -> None:
+                pipeline.renew()
                 crew.tally.lost += pipeline.expire()
 
             def guarded(step: Callable[[], None]) -> Callable[[], None]:

@@ -5,15 +5,17 @@ it. Gates live in memory and outlive a tick. They refuse to decide how long a pa
 nothing: what a closed gate turns away is tried later, or goes to the spool.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from archiver.core import policy
+from archiver.core import pace, policy
 from archiver.core.errors import AdapterError, Throttled
 from archiver.core.model import ObjectHead, Receipt
+from archiver.core.pace import Rate
 from archiver.core.ports import Body, Store
 
 #: What is told of a gate whose pause is over while its probe is still under way.
@@ -145,13 +147,44 @@ class Gates:
             gate.probing = False
 
 
+class Paces:
+    """How often each provider may be asked; one that has no rate, any time. In memory: every process has its own, and
+    two that ask the same provider ask twice as often. Threads share an instance; nothing here waits."""
+
+    def __init__(self, rates: Mapping[str, Rate] | None = None, elapsed: Callable[[], float] = lambda: 0.0) -> None:
+        """`elapsed` counts seconds on a clock that nobody sets."""
+        self._lock = threading.Lock()
+        self._rates = dict(rates or {})
+        self._elapsed = elapsed
+        self._buckets: dict[str, pace.Bucket] = {}
+
+    def pause(self, name: str) -> timedelta:
+        """How long `name` must not be asked; zero when it may be."""
+        if (rate := self._rates.get(name)) is None:
+            return timedelta(0)
+        with self._lock:
+            # Rounded up: a pause that is over must not turn out to be a microsecond short.
+            return timedelta(microseconds=math.ceil(1e6 * pace.pause_s(self._buckets.get(name), rate, self._elapsed())))
+
+    def take(self, name: str) -> None:
+        """One request is made."""
+        if (rate := self._rates.get(name)) is not None:
+            with self._lock:
+                self._buckets[name] = pace.take(self._buckets.get(name), rate, self._elapsed())
+
+    def next_opening(self) -> timedelta | None:
+        """How long until the first provider that must wait may be asked; None when none must wait."""
+        return min((pause for name in self._rates if (pause := self.pause(name))), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """All gates of a process: by source host (with its port), by store, and by provider."""
+    """All gates of a process: by source host (with its port), by store, and by provider, and the providers' paces."""
 
     hosts: Gates = field(default_factory=lambda: Gates(doubts=True))
     stores: Gates = field(default_factory=Gates)
     providers: Gates = field(default_factory=Gates)
+    paces: Paces = field(default_factory=Paces)
 
 
 def _pause(gate: _Gate, now: datetime) -> timedelta:

@@ -29,6 +29,13 @@ def parse_duration(value: object) -> object:
     return timedelta(seconds=float(match[1]) * _UNIT[match[2]])
 
 
+def duration_text(duration: timedelta) -> str:
+    """A duration as it is written in the configuration, in the largest unit that it is a whole number of."""
+    seconds = duration.total_seconds()
+    unit = next((unit for unit in ("d", "h", "m") if seconds and seconds % _UNIT[unit] == 0), "s")
+    return f"{seconds / _UNIT[unit]:g}{unit}"
+
+
 def parse_reference(value: object) -> object:
     """Accept `env:NAME` and `file:PATH`; refuse a literal secret without repeating it."""
     if isinstance(value, SecretReference):

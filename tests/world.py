@@ -46,17 +46,17 @@ class World:
     environment: dict[str, str] = field(default_factory=dict)
 
     def configure(self, text: str, *, provider: Any = None, **settings: object) -> None:
-        """Write archiver.toml: `text`, and an `images` provider named `double` for a running provider double."""
+        """Write archiver.toml: `text`, and a provider named `double` for a running provider double, of the kind
+        `images` unless the settings say otherwise."""
         document = '[archiver]\ndata_dir = "./data"\nzone = "Asia/Shanghai"\n'
         if provider is not None:
             self.environment["TEST_PROVIDER_KEY"] = provider.api_key
+            settings = {"kind": "images", "model": "nano-banana-pro", **settings}
             lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
             document += f"""
 [providers.double]
-kind = "images"
 base_url = "{provider.endpoint}"
 api_key = "env:TEST_PROVIDER_KEY"
-model = "nano-banana-pro"
 {lines}
 [fetch]
 allow_cidrs = ["127.0.0.1/32"]

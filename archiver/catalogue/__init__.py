@@ -7,22 +7,35 @@ transaction is open while anybody talks to the network.
 
 from pathlib import Path
 
+from archiver.catalogue.awaiting import Awaiting, Dead
+from archiver.catalogue.batch_reports import BatchReports, BatchRow
+from archiver.catalogue.batches import Batches
 from archiver.catalogue.claiming import Resting
+from archiver.catalogue.costs import Costs
 from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.fitness import Fitness, Wanted
 from archiver.catalogue.generations import Generations
 from archiver.catalogue.images import Images
+from archiver.catalogue.keys import Keys
+from archiver.catalogue.materials import Materials
 from archiver.catalogue.outcomes import Outcomes
 from archiver.catalogue.owners import Owner, SoleDaemon
+from archiver.catalogue.providers import Providers
 from archiver.catalogue.reports import Reports
-from archiver.catalogue.rows import Arrival, Draft, Settlement, Submission
+from archiver.catalogue.reusing import Reusing
+from archiver.catalogue.rows import Arrival, Draft, InputRow, Settlement, Submission
+from archiver.catalogue.ticks import Ticks
 from archiver.catalogue.watching import Watching
 from archiver.core.errors import Unusable
 
 __all__ = [
     "Arrival",
+    "Awaiting",
+    "BatchRow",
     "Catalogue",
+    "Dead",
     "Draft",
+    "InputRow",
     "Owner",
     "Resting",
     "Settlement",
@@ -37,17 +50,28 @@ FILE_NAME = "catalogue.db"
 
 
 class Catalogue:
-    """An open catalogue: `generations` (asking), `outcomes` (what came of it, and its cost), `images` (keeping),
-    `reports` (read-only questions) and `watching` (alerts)."""
+    """An open catalogue: `ticks` (planning), `generations` (asking), `batches` and `batch_reports` (asking for many at
+    once), `materials` (what goes into a request), `outcomes` (what came of it), `costs` (what was spent), `reusing`
+    (what need not be paid twice), `images` (keeping), `reports` (read-only questions) and `watching` (alerts), `keys`
+    and `providers` (how it goes with them)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.ticks = Ticks(database)
         self.generations = Generations(database)
+        self.awaiting = Awaiting(database)
+        self.batches = Batches(database)
+        self.batch_reports = BatchReports(database)
+        self.materials = Materials(database)
         self.outcomes = Outcomes(database)
+        self.costs = Costs(database)
+        self.reusing = Reusing(database)
         self.images = Images(database)
         self.fitness = Fitness(database)
         self.reports = Reports(database)
         self.watching = Watching(database)
+        self.keys = Keys(database)
+        self.providers = Providers(database)
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool) -> "Catalogue":

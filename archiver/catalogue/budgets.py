@@ -6,10 +6,11 @@ never exceeds its limit is also a CHECK of the table, for the day when this file
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from archiver.catalogue.database import Connection, Row, as_text
 from archiver.core.budget import Purse, refusal
+from archiver.core.pricing import Order
 
 
 def reserve(db: Connection, purses: Sequence[Purse], cost_micro: int | None) -> Purse | None:
@@ -110,4 +111,16 @@ def hold(db: Connection, row: Row, purse: Purse, cost_micro: int | None, now: da
     db.execute(
         f"update generations set held = 1, not_before = :until, error = :reason where seq in (select seq {same})",
         values,
+    )
+
+
+def order_of(row: Row, at: datetime) -> Order:
+    """What the price of a row of `generations` depends on when it is asked for at `at`."""
+    return Order(
+        model=str(row["model"] or ""),
+        on=at.astimezone(UTC).date(),
+        size=None if row["size"] is None else str(row["size"]),
+        n=int(row["n"] or 1),
+        parameters=json.loads(str(row["parameters"])),
+        mode=str(row["mode"]),
     )

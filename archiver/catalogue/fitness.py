@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.catalogue.database import Database, as_text, as_time
+from archiver.catalogue.reusing import NOT_WAITING, UNLIKE
 
 # Spelled as in the partial index `generations_open`: SQLite would scan the whole table otherwise.
 _OPEN = "state in ('planned', 'submitted', 'accepted')"
@@ -44,6 +45,7 @@ class Fitness:
             where {_OPEN} and state = 'planned' and provider = :provider
                 and (not_before is null or not_before <= :now)
                 and (:job is null or job = :job) and (:ids is null or id in (select value from json_each(:ids)))
+                and {UNLIKE}
             group by stores
             """,
             {
@@ -66,17 +68,19 @@ class Fitness:
         job: str | None,
         ids: Sequence[str] | None,
         fit: Collection[str] | None = None,
+        now: datetime | None = None,
     ) -> datetime | None:
         """When the next generation in `state` (`planned` or `accepted`) is due, None when there is none in scope. With
-        `fit`, only of those that want no other stores."""
+        `fit`, only of those that want no other stores; with `now`, of those that need not wait for an equal one."""
         row = self._database.rows(
             f"""
             select min(coalesce(not_before, created_at)) as due from generations
             where {_OPEN} and state = :state and provider in (select value from json_each(:providers))
                 and (:job is null or job = :job) and (:ids is null or id in (select value from json_each(:ids)))
-                and {FIT}
+                and (batch_id is null or state = 'planned') and {FIT} and {NOT_WAITING}
             """,
             {
+                "now": None if now is None else as_text(now),
                 "state": state,
                 "providers": json.dumps(list(providers)),
                 "job": job,
@@ -90,7 +94,7 @@ class Fitness:
         """Per provider: how many requests are open, of any process, and for how many images."""
         rows = self._database.rows(
             f"select provider, count(*) as requests, sum(n) as images from generations"
-            f" where {_OPEN} and state = 'submitted' group by provider"
+            f" where {_OPEN} and state = 'submitted' and batch_id is null group by provider"
         )
         return {row["provider"]: (row["requests"], row["images"]) for row in rows}
 

@@ -1,16 +1,16 @@
-"""Asking, as the catalogue sees it: jobs, ticks and generations.
+"""Asking, as the catalogue sees it: what becomes of a generation.
 
-The unique tick row owns the spending: whoever inserts it plans its generations in the same transaction, and nobody
-else ever does. A generation leaves `planned` by one guarded UPDATE, so that it is submitted by one process only.
+A generation leaves `planned` by one guarded UPDATE, so that it is submitted by one process only, and each of its moves
+is one transaction. Ticks, which plan generations, are in `ticks`; what an operator says of them is in `outcomes`.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from archiver.catalogue import budgets
-from archiver.catalogue.database import Connection, Database, as_text, as_time
-from archiver.catalogue.fitness import FIT
+from archiver.catalogue.beginning import begin_next
+from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.rows import (
     Arrival,
     Draft,
@@ -21,8 +21,9 @@ from archiver.catalogue.rows import (
     note,
     submission_of,
 )
-from archiver.core.budget import Limit, applicable, purses
-from archiver.core.pricing import cost_micro as cost_of
+from archiver.core.budget import Limit
+from archiver.core.model import Json
+from archiver.core.pricing import Order
 from archiver.core.states import GENERATION
 
 # Spelled as in the partial index `generations_open`: SQLite would scan the whole table otherwise.
@@ -30,42 +31,10 @@ _OPEN = "state in ('planned', 'submitted', 'accepted')"
 
 
 class Generations:
-    """Jobs, ticks and generations."""
+    """Generations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def see_job(self, name: str, schedule: str, now: datetime) -> datetime:
-        """Remember when a job was first seen with this schedule; a changed schedule counts as seen anew."""
-        with self._database.write() as db:
-            db.execute(
-                """
-                insert into jobs (name, schedule, first_seen_at) values (:name, :schedule, :now)
-                on conflict (name) do update set schedule = excluded.schedule, first_seen_at = excluded.first_seen_at
-                where schedule <> excluded.schedule
-                """,
-                {"name": name, "schedule": schedule, "now": as_text(now)},
-            )
-            row = db.execute("select first_seen_at from jobs where name = ?", (name,)).fetchone()
-        return as_time(row["first_seen_at"])
-
-    def last_tick(self, job: str) -> datetime | None:
-        """The latest due time of a job that was ever claimed."""
-        row = self._database.rows("select max(scheduled_for) as last from ticks where job = ?", (job,))[0]
-        return as_time(row["last"]) if row["last"] else None
-
-    def plan(self, job: str, scheduled_for: datetime, drafts: Sequence[Draft], now: datetime) -> bool:
-        """Claim a tick and plan its generations. False when the tick was claimed before, by anybody: nothing
-        changes."""
-        with self._database.write() as db:
-            tick = {"job": job, "due": as_text(scheduled_for), "now": as_text(now)}
-            claimed = db.execute(
-                "insert or ignore into ticks (job, scheduled_for, created_at) values (:job, :due, :now)", tick
-            ).rowcount
-            if claimed:
-                for draft in drafts:
-                    insert_generation(db, draft, "planned", now, scheduled_for)
-        return bool(claimed)
 
     def add(self, drafts: Iterable[Draft], now: datetime) -> None:
         """Plan generations that belong to no tick."""
@@ -82,75 +51,52 @@ class Generations:
         job: str | None = None,
         ids: Sequence[str] | None = None,
         fit: Collection[str] | None = None,
-        price_micro: int | None = None,
+        cost: Callable[[Order], int | None] = lambda _: None,
         limits: Sequence[Limit] = (),
     ) -> Submission | None:
         """Take the next planned generation of a provider that is due, and commit that it is being asked for.
 
-        With `fit`, only one that wants no other stores. Its expected cost is taken out of every budget (`limits`) that
-        holds for it, in the same transaction; what has no room waits for the next day or month, and the next one is
-        tried.
+        With `fit`, only one that wants no other stores; never one for which an equal one serves, or may. Its expected
+        cost (micro-USD, as `cost` says; None is unknown) is taken out of every budget (`limits`) that holds for it, in
+        the same transaction; what has no room waits for the next day or month, and the next one is tried.
         """
         scope = {"provider": provider, "job": job, "ids": None if ids is None else json.dumps(list(ids))}
         scope["fit"] = None if fit is None else json.dumps(sorted(fit))
-        while True:
+        is_held = True
+        while is_held:
             with self._database.write() as db:
-                row = db.execute(
-                    f"""
-                    select * from generations
-                    where {_OPEN} and state = 'planned' and provider = :provider
-                        and (not_before is null or not_before <= :now)
-                        and (:job is null or job = :job)
-                        and (:ids is null or id in (select value from json_each(:ids)))
-                        and {FIT}
-                    order by priority desc, seq limit 1
-                    """,
-                    {**scope, "now": as_text(now)},
-                ).fetchone()
-                if row is None:
-                    return None
-                cost = cost_of(price_micro, row["n"])
-                due = purses(applicable(limits, provider, row["job"]), now)
-                full = budgets.reserve(db, due, cost)
-                if full is None:
-                    return _begin(db, row["seq"], (cost, budgets.as_charged(due)), owner, now)
-                budgets.hold(db, row, full, cost, now)
-
-    def next_poll(self, provider: str, owner: str, now: datetime, again: datetime) -> Submission | None:
-        """Take the next accepted generation that is due for a poll; nobody else polls it before `again`."""
-        with self._database.write() as db:
-            row = db.execute(
-                f"""
-                update generations set not_before = :again, owner = :owner
-                where seq = (
-                    select seq from generations where {_OPEN} and state = 'accepted' and provider = :provider
-                        and (not_before is null or not_before <= :now or not_before > :ahead)
-                    order by not_before limit 1
-                ) returning *
-                """,
-                {
-                    "again": as_text(again),
-                    "owner": owner,
-                    "now": as_text(now),
-                    # Nobody waits that long: the clock was set back, and what is ready may die meanwhile.
-                    "ahead": as_text(again + timedelta(minutes=1)),
-                    "provider": provider,
-                },
-            ).fetchone()
-        return None if row is None else submission_of(row)
+                submission, is_held = begin_next(db, scope, owner, now, cost=cost, limits=limits)
+        return submission
 
     def withdraw(self, generation_id: str, owner: str, not_before: datetime, error: str, now: datetime) -> bool:
         """Back to `planned`: the provider was provably not asked, or charged nothing. The budgets have it back."""
         return self._move("withdraw", generation_id, owner, now, error=error, not_before=not_before, is_free=True)
 
-    def fail(self, generation_id: str, owner: str, error: str, now: datetime, *, is_free: bool = False) -> bool:
+    def fail(
+        self,
+        generation_id: str,
+        owner: str,
+        error: str,
+        now: datetime,
+        *,
+        is_free: bool = False,
+        answer: tuple[str | None, datetime | None] = (None, None),
+    ) -> bool:
         """The provider said no for good, or answered without an image. `is_free`: it provably charged nothing, and the
-        budgets have it back."""
-        return self._move("fail", generation_id, owner, now, error=error, is_free=is_free)
+        budgets have it back. `answer`: the provider's own id of the request, and when it answered; for a refund."""
+        return self._move("fail", generation_id, owner, now, error=error, is_free=is_free, answer=answer)
 
-    def doubt(self, generation_id: str, owner: str, error: str, now: datetime) -> bool:
+    def doubt(
+        self,
+        generation_id: str,
+        owner: str,
+        error: str,
+        now: datetime,
+        *,
+        answer: tuple[str | None, datetime | None] = (None, None),
+    ) -> bool:
         """It was sent, and no answer came that we can read: it may have been charged. Never repeated by itself."""
-        return self._move("doubt", generation_id, owner, now, error=error)
+        return self._move("doubt", generation_id, owner, now, error=error, answer=answer)
 
     def cancel(self, ids: Sequence[str], now: datetime) -> int:
         """Withdraw generations that nobody has asked for yet. Returns how many there were."""
@@ -164,9 +110,19 @@ class Generations:
                 note(db, now, "cancelled", generation_id=row["id"])
         return len(rows)
 
-    def accept(self, generation_id: str, owner: str, handle: str, first_poll: datetime, now: datetime) -> bool:
+    def accept(
+        self,
+        generation_id: str,
+        owner: str,
+        handle: str,
+        first_poll: datetime,
+        now: datetime,
+        *,
+        request_id: str | None = None,
+    ) -> bool:
         """The provider took the work; `handle` asks for it."""
-        return self._move("accept", generation_id, owner, now, handle=handle, not_before=first_poll)
+        answer = (request_id, None)
+        return self._move("accept", generation_id, owner, now, handle=handle, not_before=first_poll, answer=answer)
 
     def complete(
         self,
@@ -177,21 +133,38 @@ class Generations:
         now: datetime,
         request_id: str | None = None,
         cost_micro: int | None = None,
+        reply: str | None = None,
+        facts: Mapping[str, Json] | None = None,
+        is_late: bool = False,
     ) -> bool:
-        """Record all images of an answer at once. False when it was recorded before: ingesting again changes
-        nothing."""
+        """Record all images of an answer at once. False when it was recorded before: ingesting again changes nothing;
+        and when it `is_late` and the generation is just being asked for anew: that request has an answer of its own."""
+        came = sum(arrival.role == "final" for arrival in arrivals)
         with self._database.write() as db:
+            # Planned again, and answered after all: it was that request, and no other one was paid for.
+            db.execute(
+                "delete from earlier_requests where id = (select max(e.id) from earlier_requests as e"
+                " join generations as g on g.id = e.generation_id where g.id = ? and g.state = 'planned')",
+                (generation_id,),
+            )
             row = db.execute(
                 f"""
-                update generations set state = 'completed', answered_at = :answered, request_id = :request_id,
-                    cost_micro = :cost, owner = null, not_before = null, error = null
+                update generations set state = 'completed', answered_at = :answered,
+                    request_id = coalesce(:request_id, request_id),
+                    cost_micro = :cost, owner = null, not_before = null, error = null, reply = :reply, facts = :facts,
+                    came = :came, handle = case state when 'submitted' then null else handle end
                 where id = :id and state in ({_sources("complete")})
+                    and not (state = 'planned' and submitted_at is null) and not (:is_late and state = 'submitted')
                 returning stores, n, expected_micro, charged_to
                 """,
                 {
                     "answered": as_text(answered_at),
                     "request_id": request_id,
                     "cost": cost_micro,
+                    "reply": reply,
+                    "facts": json.dumps(dict(facts or {}), ensure_ascii=False),
+                    "came": came,
+                    "is_late": is_late,
                     "id": generation_id,
                 },
             ).fetchone()
@@ -201,10 +174,14 @@ class Generations:
                 budgets.settle(db, row["charged_to"], cost_micro - row["expected_micro"])
             for arrival in arrivals:
                 insert_arrival(db, generation_id, arrival, json.loads(row["stores"]), now)
-            if len(arrivals) < row["n"]:
-                detail = f"{len(arrivals)} of {row['n']} images came"
-                note(db, now, "short", generation_id=generation_id, detail=detail)
+            if came < row["n"]:
+                note(db, now, "short", generation_id=generation_id, detail=f"{came} of {row['n']} images came")
         return True
+
+    def order(self, generation_id: str) -> Order | None:
+        """What the price of a generation depends on, as of the moment when it was last asked for."""
+        rows = self._database.rows("select * from generations where id = ?", (generation_id,))
+        return budgets.order_of(rows[0], as_time(rows[0]["submitted_at"] or rows[0]["created_at"])) if rows else None
 
     def standing(self, generation_id: str) -> Standing | None:
         """How one generation stands, None when there is no such."""
@@ -222,8 +199,10 @@ class Generations:
                 note(db, now, "unreadable", generation_id=generation_id, detail=error)
 
     def submitted(self) -> list[tuple[Submission, str]]:
-        """All generations in state `submitted`, with the owner that asked."""
-        rows = self._database.rows(f"select * from generations where {_OPEN} and state = 'submitted'")
+        """All generations in state `submitted`, with the owner that asked; those in a batch move with it."""
+        rows = self._database.rows(
+            f"select * from generations where {_OPEN} and state = 'submitted' and batch_id is null"
+        )
         return [(submission_of(row), row["owner"]) for row in rows]
 
     def _move(
@@ -237,12 +216,16 @@ class Generations:
         handle: str | None = None,
         not_before: datetime | None = None,
         is_free: bool = False,
+        answer: tuple[str | None, datetime | None] = (None, None),
     ) -> bool:
+        request_id, answered_at = answer
         with self._database.write() as db:
             moved = db.execute(
                 f"""
                 update generations set state = :target, error = :error, handle = coalesce(:handle, handle),
-                    not_before = :not_before
+                    not_before = :not_before, polled_until = null, request_id = coalesce(request_id, :request_id),
+                    answered_at = coalesce(:answered_at, answered_at),
+                    batch_id = case :target when 'planned' then null else batch_id end
                 where id = :id and owner = :owner and state in ({_sources(name)})
                 returning expected_micro, charged_to
                 """,
@@ -251,6 +234,8 @@ class Generations:
                     "error": error,
                     "handle": handle,
                     "not_before": as_text(not_before) if not_before else None,
+                    "request_id": request_id,
+                    "answered_at": as_text(answered_at) if answered_at else None,
                     "id": generation_id,
                     "owner": owner,
                 },
@@ -267,19 +252,6 @@ class Generations:
             if name != "accept":
                 note(db, now, GENERATION[name].target, generation_id=generation_id, detail=error)
         return True
-
-
-def _begin(db: Connection, seq: int, charged: tuple[int | None, str], owner: str, now: datetime) -> Submission:
-    row = db.execute(
-        """
-        update generations
-        set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null,
-            held = 0, expected_micro = :expected, charged_to = :charged_to
-        where seq = :seq and state = 'planned' returning *
-        """,
-        {"seq": seq, "owner": owner, "now": as_text(now), "expected": charged[0], "charged_to": charged[1]},
-    ).fetchone()
-    return submission_of(row)
 
 
 def _sources(move: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from archiver.catalogue import claiming
+from archiver.catalogue.awaiting import is_fresher, refresh
 from archiver.catalogue.claiming import NOBODY, Resting
 from archiver.catalogue.database import Connection, Database, as_text, as_time
 from archiver.catalogue.rows import (
@@ -17,11 +18,9 @@ from archiver.catalogue.rows import (
     Hopeless,
     Settled,
     Settlement,
-    evidence_json,
     forget_url,
     insert_arrival,
     insert_generation,
-    keep_url,
     note,
 )
 from archiver.catalogue.settling import is_all_stored, write_settlement
@@ -96,7 +95,12 @@ class Images:
             """
             select g.prompt, g.job, g.provider, g.model, i.generation_id, i.id as image_id, i.parent_image_id,
                 g.created_at, i.content_type, i.width, i.height, i.revised_prompt, g.tags,
-                g.cost_micro / 1e6 / (select count(*) from images as a where a.generation_id = g.id) as cost_usd
+                g.cost_micro / 1e6 / (select count(*) from images as a where a.generation_id = g.id) as cost_usd,
+                g.size as requested_size, g.parameters, g.continues, i.role,
+                (
+                    select json_group_array(json_object('sha256', n.sha256, 'image_id', n.image_id))
+                    from (select * from inputs where generation_id = g.id order by position) as n
+                ) as inputs
             from images as i join generations as g on g.id = i.generation_id
             where i.id in (select value from json_each(?))
             """,
@@ -238,28 +242,9 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
         insert_arrival(db, draft.id, arrival, draft.stores, now)
         return "new"
     # Of a lost image the URL itself is gone; its redacted form carries a mark of the whole text.
-    is_other = known["source"] != str(arrival.url)
-    is_fresher = is_other and as_text(arrival.deadline) > known["deadline"]
-    if known["state"] not in ("pending", "lost") or not is_fresher:
+    if known["state"] not in ("pending", "lost") or not is_fresher(arrival, known["source"], known["deadline"]):
         return "waiting" if known["state"] in ("pending", "spooled") else "known"
-    db.execute(
-        """
-        update images
-        set state = 'pending', source = ?, source_host = ?, deadline = ?, deadline_from = ?,
-            give_up_at = ?, evidence = ?, not_before = null, refused_at = null, refused_before_at = null,
-            claim = claim + 1, claimed_by = null, claimed_until = null where id = ?
-        """,  # whoever tries the old URL just now has nothing to say of the new one: its claim ends here
-        (
-            str(arrival.url),
-            arrival.url.authority,
-            as_text(arrival.deadline),
-            arrival.deadline_from,
-            as_text(arrival.give_up_at),
-            evidence_json(arrival.evidence),
-            known["id"],
-        ),
-    )
-    keep_url(db, known["id"], arrival.url)
+    refresh(db, known["id"], arrival)
     word = "requeued" if known["state"] == "lost" else "refreshed"
     note(db, now, word, image_id=known["id"])
     return word

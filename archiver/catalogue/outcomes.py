@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from archiver.catalogue.budgets import release
-from archiver.catalogue.database import Database, as_text
+from archiver.catalogue.database import Connection, Database, as_text
 from archiver.catalogue.rows import note
 from archiver.core.budget import Purse
 from archiver.core.states import GENERATION
@@ -52,19 +52,28 @@ class Outcomes:
 
     def retry(self, generation_id: str, detail: str, now: datetime) -> bool:
         """Plan an unknown or failed generation again: an operator pays again. What its first request may have cost
-        stays in the budgets. False when it is in no such state."""
+        stays in the budgets, and so does its handle: until it is asked for again, its images may still come home. False
+        when it is in no such state."""
         with self._database.write() as db:
-            moved = db.execute(
-                f"""
-                update generations set state = 'planned', owner = null, not_before = null, held = 0, attempts = 0,
-                    error = null, handle = null, cost_micro = null, expected_micro = null, written_off_at = null
-                where id = ? and state in ({_OPEN_OUTCOMES})
-                """,
-                (generation_id,),
-            ).rowcount
+            moved = _plan_again(db, generation_id)
             if moved:
                 note(db, now, "resolved", generation_id=generation_id, detail=detail)
-        return bool(moved)
+        return moved
+
+    def retry_once(self, generation_id: str, now: datetime) -> bool:
+        """Plan a generation of unknown outcome again because its provider's settings say so: as `retry`, but only once
+        in its life. False when it was before, or is in no such state."""
+        with self._database.write() as db:
+            may = db.execute(
+                "select 1 from generations where id = :id and state = 'unknown' and not exists"
+                " (select 1 from events where generation_id = :id and kind = 'asked-again')",
+                {"id": generation_id},
+            ).fetchone()
+            if may is None or not _plan_again(db, generation_id):
+                return False
+            detail = 'on_unknown = "retry": asked once more; both requests count as spent'
+            note(db, now, "asked-again", generation_id=generation_id, detail=detail)
+        return True
 
     def write_off(self, generation_id: str, detail: str, now: datetime) -> bool:
         """An operator knows of an unknown or failed generation and does not want it repeated: it no longer counts as
@@ -103,3 +112,28 @@ class Outcomes:
             }
             for purse in purses
         ]
+
+
+def _plan_again(db: Connection, generation_id: str) -> bool:
+    # What cost nothing (0) leaves no trace; what may have been charged stays in the reports of money.
+    db.execute(
+        f"""
+        insert into earlier_requests
+            (generation_id, state, submitted_at, answered_at, request_id, expected_micro, error)
+        select id, state, submitted_at, answered_at, request_id, coalesce(cost_micro, expected_micro), error
+        from generations
+        where id = ? and state in ({_OPEN_OUTCOMES}) and submitted_at is not null
+            and coalesce(cost_micro, expected_micro) is not 0
+        """,
+        (generation_id,),
+    )
+    moved = db.execute(
+        f"""
+        update generations set state = 'planned', owner = null, not_before = null, held = 0, attempts = 0,
+            error = null, cost_micro = null, expected_micro = null, written_off_at = null,
+            request_id = null, answered_at = null
+        where id = ? and state in ({_OPEN_OUTCOMES})
+        """,
+        (generation_id,),
+    ).rowcount
+    return bool(moved)

@@ -80,7 +80,12 @@ class Reports:
         """
         question = question.encode("utf-8", "replace").decode().replace("\0", " ")
         exact = (
-            "select * from lineage where image_id = :q or generation_id = :q order by archived_at, store limit :limit"
+            # Alternatives across the tables of the view would read every copy there is.
+            "select * from lineage where image_id in ("
+            " select id from images where id = :q"
+            " union all select id from images where generation_id = :q"
+            " union all select i.id from generations as g join images as i on i.generation_id = g.reused_from"
+            " where g.id = :q) order by archived_at, store limit :limit"
         )
         by_key = "select * from lineage where key = :q order by archived_at limit :limit"
         for statement in (exact, by_key):
@@ -111,11 +116,12 @@ class Reports:
         """How the given generations stand, with the number of their images by state."""
         return self._ask(
             """
-            select g.id as generation_id, g.prompt, g.state, g.n, g.not_before, g.error,
-                count(i.id) as images,
+            select g.id as generation_id, g.prompt, g.state, g.attempts, g.n, g.not_before, g.error, g.handle,
+                g.reused_from,
+                count(i.id) as images, max(case when i.state <> 'stored' then i.error end) as image_error,
                 sum(i.state = 'stored') as stored, sum(i.state in ('pending', 'spooled')) as waiting,
                 sum(i.state = 'lost') as lost
-            from generations as g left join images as i on i.generation_id = g.id
+            from generations as g left join images as i on i.generation_id = coalesce(g.reused_from, g.id)
             where g.id in (select value from json_each(:ids)) group by g.id order by g.seq
             """,
             {"ids": json.dumps(list(generation_ids))},
@@ -145,13 +151,22 @@ class Reports:
         return row["asking"], row["waiting"]
 
     def in_other_hands(self, generation_ids: Sequence[str]) -> bool:
-        """Whether somebody is asking for one of these generations, or copying one of their images, just now."""
+        """Whether somebody is asking for one of these generations or for an equal one that it waits for, or is copying
+        one of their images, just now."""
         return bool(
             self._ask(
                 """
-                select 1 from generations as g left join images as i on i.generation_id = g.id
-                where g.id in (select value from json_each(:ids))
-                    and (g.state = 'submitted' or (i.state in ('pending', 'spooled') and i.claimed_by is not null))
+                with looked_at (id) as (
+                    select value from json_each(:ids)
+                    union all
+                    select other.id from json_each(:ids) join generations as waits on waits.id = value
+                    join generations as other on other.fingerprint = waits.fingerprint
+                    where waits.state = 'planned' and waits.reuse_s is not null
+                )
+                select 1 from looked_at join generations as g on g.id = looked_at.id
+                left join images as i on i.generation_id = g.id
+                where ((g.state = 'submitted' and g.batch_id is null)
+                    or (i.state in ('pending', 'spooled') and i.claimed_by is not null))
                 limit 1
                 """,
                 {"ids": json.dumps(list(generation_ids))},

@@ -4,18 +4,33 @@ A value here is written or read by the pipeline; nothing here opens a transactio
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from archiver.catalogue.database import Connection, Row, as_text, as_time
+from archiver.catalogue.evidence import evidence_json
+from archiver.core.likeness import fingerprint
 from archiver.core.model import Ask, Evidence, Fetched, ImageInfo, Json, Receipt, Ticket
 from archiver.core.tempurl import TemporaryURL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputRow:
+    """An image that goes into a generation: its digest, and where its bytes are: a file, or an archived image. An image
+    that is archived already is known by its digest, whatever file it came from."""
+
+    sha256: str
+    content_type: str
+    path: str | None = None
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A generation to be planned (or, for a backfill, already paid elsewhere)."""
+    """A generation to be planned (or, for a backfill, already paid elsewhere). `continues` is the generation whose
+    dialogue it goes on with. `settings` are what its provider's section puts into every request; images of an equal
+    request that is not older than `reuse` serve for this one."""
 
     id: str
     origin: str
@@ -31,6 +46,22 @@ class Draft:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Json] = field(default_factory=dict)
     created_at: datetime | None = None
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    inputs: tuple[InputRow, ...] = ()
+    continues: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    reuse: timedelta | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What the request is known by when the same is wanted again; None for one that was made elsewhere."""
+        if self.origin == "backfill":
+            return None
+        # A dialogue never changes: the id of the generation that it goes on with stands for all that was said.
+        names = ("provider", "model", "prompt", "size", "n", "parameters", "continues", "settings")
+        return fingerprint(
+            {name: getattr(self, name) for name in names} | {"inputs": [item.sha256 for item in self.inputs]}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +83,13 @@ class Arrival:
     sha256: str | None = None
     size: int | None = None
     info: ImageInfo | None = None
+    role: str = "final"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A generation that this process may now ask for (or poll, when it has a `handle`)."""
+    """A generation that this process may now ask for (or poll, when it has a `handle`). Its `ask` is still without
+    inputs and turns: `materials` says where they are."""
 
     ask: Ask
     provider: str
@@ -64,6 +97,8 @@ class Submission:
     job: str | None
     created_at: datetime
     handle: str | None = None
+    continues: str | None = None
+    submitted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +158,9 @@ def insert_generation(db: Connection, draft: Draft, state: str, now: datetime, s
     db.execute(
         """
         insert into generations (id, origin, job, scheduled_for, position, prompt, provider, model, size, n, priority,
-            tags, metadata, stores, state, created_at)
+            tags, metadata, stores, state, created_at, parameters, continues, fingerprint, reuse_s)
         values (:id, :origin, :job, :scheduled_for, :position, :prompt, :provider, :model, :size, :n, :priority,
-            :tags, :metadata, :stores, :state, :created_at)
+            :tags, :metadata, :stores, :state, :created_at, :parameters, :continues, :fingerprint, :reuse_s)
         """,
         {
             "id": draft.id,
@@ -144,7 +179,21 @@ def insert_generation(db: Connection, draft: Draft, state: str, now: datetime, s
             "stores": json.dumps(draft.stores, ensure_ascii=False),
             "state": state,
             "created_at": as_text(draft.created_at or now),
+            "parameters": json.dumps(dict(draft.parameters), ensure_ascii=False, sort_keys=True),
+            "continues": draft.continues,
+            "fingerprint": draft.fingerprint,
+            "reuse_s": max(int(draft.reuse.total_seconds()), 1) if draft.reuse else None,
         },
+    )
+    db.executemany(
+        """
+        insert into inputs (generation_id, position, sha256, content_type, path, image_id) values (?, ?, ?, ?, ?,
+            coalesce(?, (select id from images where sha256 = ? order by seq limit 1)))
+        """,
+        [
+            (draft.id, position, item.sha256, item.content_type, item.path, item.image_id, item.sha256)
+            for position, item in enumerate(draft.inputs)
+        ],
     )
 
 
@@ -155,10 +204,18 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
         """
         insert into images (id, generation_id, idx, state, source, source_host, source_identity, deadline,
             deadline_from, give_up_at, evidence, revised_prompt, spool, sha256, size, content_type, extension, width,
-            height, verdict, created_at, fetched_at)
+            height, verdict, created_at, fetched_at, role, parent_image_id)
         values (:id, :generation_id, :idx, :state, :source, :host, :identity, :deadline, :deadline_from,
             :give_up_at, :evidence, :revised_prompt, :spool, :sha256, :size, :content_type, :extension, :width, :height,
-            :verdict, :now, :fetched_at)
+            :verdict, :now, :fetched_at, :role, (
+                select image_id from (
+                    select position, image_id from inputs where generation_id = :generation_id
+                    union all
+                    -- Of a dialogue without an image given, the last final image is what is worked on.
+                    select 1000000 - i.idx, i.id from generations as g join images as i on i.generation_id = g.continues
+                    where g.id = :generation_id and i.role = 'final'
+                ) where image_id is not null order by position limit 1
+            ))
         """,
         {
             "id": arrival.id,
@@ -183,6 +240,7 @@ def insert_arrival(db: Connection, generation_id: str, arrival: Arrival, stores:
             "verdict": info.verdict if info else None,
             "now": as_text(now),
             "fetched_at": as_text(now) if arrival.spool else None,
+            "role": arrival.role,
         },
     )
     if arrival.url:
@@ -220,25 +278,6 @@ def note(
     )
 
 
-def evidence_json(evidence: Iterable[Evidence]) -> str:
-    """Evidence as the catalogue keeps it: a JSON list of objects."""
-    return json.dumps(
-        [
-            {"source": item.source, "at": as_text(item.at), "detail": item.detail, "lower_bound": item.lower_bound}
-            for item in evidence
-        ],
-        ensure_ascii=False,
-    )
-
-
-def evidence_of(text: str) -> tuple[Evidence, ...]:
-    """What `evidence_json` wrote."""
-    return tuple(
-        Evidence(source=item["source"], at=as_time(item["at"]), detail=item["detail"], lower_bound=item["lower_bound"])
-        for item in json.loads(text)
-    )
-
-
 def submission_of(row: Row) -> Submission:
     """A row of `generations` as what may be asked or polled."""
     ask = Ask(
@@ -247,6 +286,7 @@ def submission_of(row: Row) -> Submission:
         model=str(row["model"]),
         size=None if row["size"] is None else str(row["size"]),
         n=int(row["n"] or 1),
+        parameters=json.loads(str(row["parameters"])),
     )
     return Submission(
         ask=ask,
@@ -255,4 +295,6 @@ def submission_of(row: Row) -> Submission:
         job=None if row["job"] is None else str(row["job"]),
         created_at=as_time(str(row["created_at"])),
         handle=None if row["handle"] is None else str(row["handle"]),
+        continues=None if row["continues"] is None else str(row["continues"]),
+        submitted_at=None if row["submitted_at"] is None else as_time(str(row["submitted_at"])),
     )

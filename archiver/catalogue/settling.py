@@ -6,7 +6,8 @@ Everything runs inside the caller's transaction and under the ticket's claim.
 from datetime import datetime
 
 from archiver.catalogue.database import Connection, as_text
-from archiver.catalogue.rows import Settlement, evidence_json, evidence_of, forget_url, note
+from archiver.catalogue.evidence import evidence_json, evidence_of
+from archiver.catalogue.rows import Settlement, forget_url, note
 from archiver.core import policy
 from archiver.core.headers import joined
 from archiver.core.model import Evidence, Ticket

@@ -21,7 +21,15 @@ select
     generations.cost_micro / 1e6 / (select count(*) from images as all_of_it where all_of_it.generation_id = generations.id)
         as cost_usd,
     images.revised_prompt,
-    generations.tags
+    generations.tags,
+    generations.size as requested_size,
+    generations.parameters,
+    generations.continues,
+    images.role,
+    (
+        select json_group_array(json_object('sha256', inputs.sha256, 'image_id', inputs.image_id))
+        from (select * from inputs where inputs.generation_id = generations.id order by position) as inputs
+    ) as inputs
 from copies
 join images on images.id = copies.image_id
 join generations on generations.id = images.generation_id

@@ -3,12 +3,28 @@
 It reads and remembers; which facts are a condition, and when to say it again, is decided by `core.alerting`.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from archiver.catalogue.batch_reports import BatchReports
 from archiver.catalogue.database import Database, as_text, as_time
-from archiver.core.alerting import AT_RISK_SHARE, RECENT, Alert, Count, Facts, Failing, Told, Unknown, Waiting
+from archiver.catalogue.keys import Keys
+from archiver.core.alerting import (
+    AT_RISK_SHARE,
+    BUDGET,
+    RECENT,
+    Alert,
+    Count,
+    Facts,
+    Failing,
+    Spent,
+    Told,
+    Unknown,
+    Waiting,
+)
+from archiver.core.budget import Purse
 
 _USED = """
     (julianday(:now) - julianday(i.created_at)) / max(julianday(i.deadline) - julianday(i.created_at), 1e-6)
@@ -22,8 +38,9 @@ class Watching:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def facts(self, now: datetime) -> Facts:
-        """How things stand at `now`, as far as somebody may have to be told."""
+    def facts(self, now: datetime, purses: Sequence[Purse] = ()) -> Facts:
+        """How things stand at `now`, as far as somebody may have to be told. `purses` are the budgets, as they are
+        now."""
         times = {"now": as_text(now), "since": as_text(now - RECENT), "share": AT_RISK_SHARE}
         return Facts(
             failing=self._failing(times),
@@ -45,6 +62,9 @@ class Watching:
                 "select coalesce(sum(size), 0) as bytes from images"
                 " where state in ('pending', 'spooled') and state = 'spooled'"
             )[0]["bytes"],
+            keys=Keys(self._database).refused(now),
+            budgets=self._budgets(purses),
+            uncollected=BatchReports(self._database).uncollected(),
         )
 
     def told(self) -> dict[tuple[str, str], Told]:
@@ -123,6 +143,28 @@ class Watching:
                 unpriced=row["unpriced"],
             )
             for row in rows
+        )
+
+    def _budgets(self, purses: Sequence[Purse]) -> tuple[Spent, ...]:
+        rows = self._database.rows(
+            """
+            select b.scope, b.period, b.spent_micro, exists (
+                select 1 from alerts as a where a.kind = :kind and a.subject = b.scope || ' ' || b.period) as told
+            from budgets as b where b.period in (select value from json_each(:periods)) order by b.scope, b.period
+            """,
+            {"kind": BUDGET, "periods": json.dumps(sorted({purse.period for purse in purses}))},
+        )
+        limits = {(purse.scope, purse.period): purse.limit_micro for purse in purses}
+        return tuple(
+            Spent(
+                scope=row["scope"],
+                period=row["period"],
+                spent_micro=row["spent_micro"],
+                limit_micro=limits[row["scope"], row["period"]],
+                is_told=bool(row["told"]),
+            )
+            for row in rows
+            if (row["scope"], row["period"]) in limits
         )
 
     def _waiting(self) -> tuple[Waiting, ...]:

@@ -149,7 +149,7 @@ def print_images(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, image_id: str, as_json: bool) -> None:
-    """Tell the whole story of one image: times, evidence, copies, events.
+    """Tell the whole story of one image, or of those of a generation: times, evidence, copies, events.
 
     \b
     Example: archiver show 01kag2m5x8f3w9y7b1q0z4c6de
@@ -157,12 +157,25 @@ def show(ctx: click.Context, image_id: str, as_json: bool) -> None:
     import json
 
     _, catalogue = open_catalogue(ctx)
-    story = catalogue.reports.image(image_id.lower())
-    if story is None:
+    stories = _stories(catalogue, image_id.lower())
+    if not stories:
         raise UsageError(f"there is no image {plain(image_id)!r}; `archiver images` lists them")
     if as_json:
-        click.echo(json.dumps([story], ensure_ascii=False, indent=2))
+        click.echo(json.dumps(stories, ensure_ascii=False, indent=2))
         return
+    for story in stories:
+        _tell_story(story)
+
+
+def _stories(catalogue: Any, name: str) -> list[dict[str, Any]]:
+    """The image called so; else those of the generation called so, or of the one whose images it reuses."""
+    if story := catalogue.reports.image(name):
+        return [story]
+    generation = catalogue.materials.generation_of(name)
+    return [catalogue.reports.image(one) for one in catalogue.materials.images(generation or "")]
+
+
+def _tell_story(story: dict[str, Any]) -> None:
     for name, value in story.items():
         if isinstance(value, list):
             click.echo(f"{name}:" if value else f"{name}: none")
@@ -218,8 +231,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
     config, catalogue = open_catalogue(ctx)
     now = wiring.now()
     standing = catalogue.reports.status(now)
-    standing["budgets"] = catalogue.outcomes.balances(purses(wiring.budget_limits(config), now))
-    alerts = conditions(catalogue.watching.facts(now), now, spool_max=config.archiver.spool_max)
+    due = purses(wiring.budget_limits(config), now)
+    standing["waiting_for_providers"] = catalogue.providers.waiting(now)
+    standing["budgets"] = catalogue.outcomes.balances(due)
+    alerts = conditions(catalogue.watching.facts(now, due), now, spool_max=config.archiver.spool_max)
     if as_json:
         click.echo(json.dumps([{**standing, "alerts": [asdict(one) for one in alerts]}], ensure_ascii=False, indent=2))
     else:
@@ -236,6 +251,11 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
 
 def _as_line(value: Any) -> str:
+    if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
+        return "; ".join(
+            f"{row['generations']} for {name} until {row['until']}: {plain(row['error'])}"
+            for name, row in value.items()
+        )
     if isinstance(value, dict):
         return ", ".join(f"{count} {key}" for key, count in value.items())
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """What was paid for: generations, and resolve, by which a person decides what the house cannot know."""
 
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -8,6 +8,7 @@ import click
 from archiver.cli.asking import open_catalogue
 from archiver.cli.printing import json_option, plain, print_rows, say, short
 from archiver.core.errors import UsageError
+from archiver.core.pricing import Tariff
 from archiver.core.states import GENERATION, states
 
 COLUMNS = ("generation_id", "state", "prompt", "provider", "model", "price_usd", "submitted_at", "error")
@@ -18,12 +19,13 @@ def usd(value: object) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else "?"
 
 
-def _price(rows: list[dict[str, Any]], prices: dict[str, Decimal | None]) -> list[dict[str, Any]]:
+def _price(rows: list[dict[str, Any]], catalogue: Any, tariffs: Mapping[str, Tariff]) -> list[dict[str, Any]]:
     """Fill in what planned generations will cost as the configuration stands now."""
     for row in rows:
-        price = prices.get(row["provider"])
-        if row["price_usd"] is None and row["state"] == "planned" and price is not None:
-            row["price_usd"] = float(price * row["n"])
+        tariff = tariffs.get(row["provider"])
+        if row["price_usd"] is None and row["state"] == "planned" and tariff is not None:
+            cost = tariff.expected(catalogue.generations.order(row["generation_id"]))
+            row["price_usd"] = None if cost is None else cost / 1e6
     return rows
 
 
@@ -42,7 +44,8 @@ def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, lim
     from archiver import wiring
 
     config, catalogue = open_catalogue(ctx)
-    rows = _price(catalogue.outcomes.generations(states=state, job=job, limit=limit), wiring.prices(config))
+    found = catalogue.outcomes.generations(states=state, job=job, limit=limit)
+    rows = _price(found, catalogue, wiring.tariffs(config))
     shown = {"price_usd": usd, "prompt": short, "error": short}
     print_rows(rows, {name: shown.get(name, plain) for name in COLUMNS}, as_json=as_json)
 
@@ -109,7 +112,7 @@ def _resolvable(catalogue: Any, generation_id: str) -> dict[str, Any]:
 
 def _check_retry(config: Any, row: dict[str, Any]) -> None:
     """Refuse to pay again where nobody could ask, or where the paid answer is here already."""
-    from archiver.pipeline.spool import Inbox
+    from archiver.pipeline.inbox import Inbox
 
     if row["provider"] not in config.providers:
         raise UsageError(f"its provider {row['provider']!r} is not configured: nobody could ask for it again")

@@ -17,6 +17,11 @@ WIDEST = 4000
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 
 
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")
+#: How a spreadsheet knows a formula. What came from outside must not become one.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def plain(value: object) -> str:
     """A value as one line of text without control characters."""
     if value is None:
@@ -37,7 +42,11 @@ def short(value: object) -> str:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[object], str]], *, as_json: bool
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Callable[[object], str]],
+    *,
+    as_json: bool,
+    to_stderr: bool = False,
 ) -> None:
     """Print rows: with `as_json` all of them as they are, else a table of `columns` (name to how a cell is shown)."""
     if as_json:
@@ -56,7 +65,21 @@ def print_rows(
     console = Console(width=WIDEST, highlight=False, no_color=True)
     with console.capture() as captured:
         console.print(table)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), err=to_stderr)
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows as CSV. A text that a spreadsheet would run is marked as text with an apostrophe."""
+    import csv
+    import io
+
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [plain(value) if isinstance(value, str) else value for value in (row[name] for name in columns)]
+        writer.writerow(f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells)
+    click.echo(lines.getvalue(), nl=False)
 
 
 def say(text: str) -> None:

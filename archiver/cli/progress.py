@@ -4,13 +4,14 @@ The exit code reports what happened in this run; `archiver status` reports what 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from archiver.cli.printing import plain, say
+from archiver.core.redaction import redact
 from archiver.pipeline.crew import Crew, Tally
 
 MOST_TROUBLES_SHOWN = 20
@@ -44,6 +45,7 @@ def work(crew: Crew, *, wait: timedelta | None = None) -> list[int]:
     from archiver.daemon import stopped_by_signals
 
     until: datetime | None = crew.pipeline.now() + wait if wait else None
+    crew.pipeline.renew()
     with crew, stopped_by_signals(crew.stop) as came:
         follow(crew.work(until=until), crew.pipeline)
     crew.tally.lost += crew.pipeline.expire()
@@ -55,17 +57,37 @@ def refusals(crew: Crew) -> list[str]:
     return list(crew.pipeline.preflight.refusals) if crew.pipeline.preflight else []
 
 
+def tell_batches(in_batches: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say what is still being made, in which batch, and when to look again: nothing is wrong with it."""
+    batches = {row["batch_id"]: row for row in in_batches.values()}
+    for batch_id, row in batches.items():
+        count = sum(each["batch_id"] == batch_id for each in in_batches.values())
+        trouble = f" ({plain(row['error'])})" if row["error"] else ""
+        when = f" after {row['not_before']}" if row["not_before"] else ""
+        say(
+            f"{count} in batch {batch_id} of {plain(row['provider'])}, {row['state']}{trouble};"
+            f" `archiver run --once`{when} or the daemon collects them"
+        )
+
+
 def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
     """Print the closing line and what went wrong in this run; return the exit code."""
     tally = crew.tally
     asked = crew.pipeline.catalogue.reports.under_way(generations)
-    unanswered = [row for row in asked if row["state"] != "completed"]
+    for row in asked:
+        if row["reused_from"]:
+            say(f"reused for {row['generation_id']}: the images of {row['reused_from']}, at no cost")
+    in_batches = crew.pipeline.catalogue.batch_reports.holding([row["generation_id"] for row in asked])
+    tell_batches(in_batches)
+    asked = [row for row in asked if row["generation_id"] not in in_batches]
+    unanswered = [row for row in asked if row["state"] not in ("completed", "reused")]
     for image_id, trouble in list(tally.troubles.items())[:MOST_TROUBLES_SHOWN]:
         say(f"postponed {image_id}: {plain(trouble)}")
     if len(tally.troubles) > MOST_TROUBLES_SHOWN:
         say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state waiting` lists them")
     for row in unanswered:
-        again = "; the next run asks again" if row["state"] == "planned" else ""
+        again = "; the next run asks again" if row["state"] in ("planned", "accepted") else ""
+        again = f"; its task is {plain(redact(row['handle']))}{again}" if row["state"] == "accepted" else again
         say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}{again}")
     held = refusals(crew) if any(row["state"] in ("planned", "cancelled") for row in unanswered) else []
     for reason in held:

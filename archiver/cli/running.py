@@ -1,6 +1,6 @@
-"""Commands that spend or copy: run, generate, drain."""
+"""Commands that work for jobs and for what is on its way: run, drain."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -116,8 +116,10 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
 def _show_due(config: Any, jobs: list[Any], as_json: bool) -> None:
     from archiver import wiring
     from archiver.catalogue import as_text, as_time
+    from archiver.cli import checking
     from archiver.cli.asking import last_ticks
-    from archiver.config import job_prompts
+    from archiver.cli.prompting import as_row, tell_remarks
+    from archiver.config import job_wishes
     from archiver.schedule import due
 
     seen, now = last_ticks(config), wiring.now()
@@ -131,105 +133,14 @@ def _show_due(config: Any, jobs: list[Any], as_json: bool) -> None:
             now=now,
             catch_up=job.catch_up,
         )
-        rows += [{"job": job.name, "tick": as_text(tick), "prompts": len(job_prompts(job))} for tick in ticks]
+        for number, tick in enumerate(ticks, known["ticks"] if known else 0):
+            wishes = job_wishes(job, tick, number)
+            tell_remarks((wish.prompt for wish in wishes), f"job {job.name}: ")
+            checking.tell(config, job.provider, wishes, checking.wish_of(job), f"job {job.name}: ")
+            asked = [as_row(wish, size=job.size, n=job.n) for wish in wishes]
+            rows.append({"job": job.name, "tick": as_text(tick), "prompts": len(wishes), "wishes": asked})
     print_rows(rows, dict.fromkeys(("job", "tick", "prompts"), plain), as_json=as_json)
     say(f"(dry-run) would ask for {sum(row['prompts'] for row in rows)} prompts, and spend nothing now")
-
-
-@click.command()
-@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
-@click.option("--provider", metavar="NAME", help="Default: the only one there is.")
-@click.option("--store", "stores", multiple=True, metavar="NAME", help="May be given more than once.")
-@click.option("--size", metavar="WxH", help="For example 2048x2048.")
-@click.option("-n", "n", type=click.IntRange(1, 10), default=1, show_default=True, help="Images per prompt.")
-@click.option("--dry-run", is_flag=True, help="Show what would be asked, spend nothing.")
-@json_option
-@click.pass_context
-def generate(
-    ctx: click.Context,
-    prompts: tuple[str, ...],
-    provider: str | None,
-    stores: tuple[str, ...],
-    size: str | None,
-    n: int,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Ask for images now, archive them, and print their lineage.
-
-    \b
-    Example: archiver generate "a cat on the moon" --size 2048x2048
-    """
-    from archiver import wiring
-
-    config = wiring.load_config(ctx.obj["config"])
-    chosen = _choose_provider(config, provider)
-    into = wiring.choose_stores(config, stores)
-    _check_prompts(prompts)
-    if dry_run:
-        for prompt in prompts:
-            say(f'(dry-run) would ask {chosen} for {n} image(s) of "{plain(prompt)}", into {", ".join(into)}')
-        return
-    check_secrets(config, [chosen], into)
-    house = open_for_work(ctx, config)
-    from archiver.catalogue import Draft
-    from archiver.cli.asking import LINEAGE_COLUMNS
-
-    drafts = [
-        Draft(
-            id=wiring.new_id(),
-            origin="generate",
-            prompt=prompt,
-            provider=chosen,
-            model=house.pipeline.providers[chosen].model,
-            stores=into,
-            size=size,
-            n=n,
-        )
-        for prompt in prompts
-    ]
-    house.catalogue.generations.add(drafts, wiring.now())
-    ids = [draft.id for draft in drafts]
-    close = _see_through(house, ids)
-    rows = [row for generation in ids for row in house.catalogue.reports.lineage(generation)]
-    print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
-    ctx.exit(close())
-
-
-def _check_prompts(prompts: Iterable[str]) -> None:
-    for prompt in prompts:
-        if not prompt.strip():
-            raise UsageError("a prompt is empty")
-        if "\0" in prompt or any(0xD800 <= ord(sign) < 0xE000 for sign in prompt):
-            raise UsageError(f"the prompt {plain(prompt)[:40]!r} is not UTF-8 text")
-
-
-def _see_through(house: Any, ids: list[str]) -> Callable[[], int]:
-    """Work these generations to their end. Returns what prints the closing line and tells the exit code."""
-    from archiver import wiring
-    from archiver.cli import progress
-    from archiver.pipeline.crew import Crew
-
-    crew = Crew(house.pipeline, copies=house.config.archiver.copies, generations=ids)
-    signals: list[int] = []
-    is_done = False
-    try:
-        signals = progress.work(crew)
-        is_done = not signals and not progress.refusals(crew)
-    finally:  # whoever stopped waiting must not find the rest of his prompts paid for by the next cron run
-        if not is_done and house.catalogue.generations.cancel(ids, wiring.now()):
-            say("prompts that had not been asked yet were cancelled")
-    return lambda: progress.close_with(crew, ids, signals)
-
-
-def _choose_provider(config: Any, named: str | None) -> str:
-    known = list(config.providers)
-    if named is None and len(known) == 1:
-        return str(known[0])
-    if named is None or named not in config.providers:
-        what = "say which provider is meant, with --provider" if named is None else f"there is no provider {named!r}"
-        raise UsageError(f"{what}; known are: {', '.join(known) or 'none'}")
-    return named
 
 
 @click.command()

@@ -67,7 +67,7 @@ def demo(ctx: click.Context, folder: Path, dry_run: bool, as_json: bool) -> None
     \b
     Example: archiver demo
     """
-    from archiver.cli.running import generate
+    from archiver.cli.generating import generate
 
     if dry_run:
         say(f"(dry-run) would archive {len(DEMO_PROMPTS)} images of the sandbox in {folder / 'archive'}")
@@ -113,11 +113,19 @@ def config_check(ctx: click.Context) -> None:
     Example: archiver config check
     """
     from archiver import wiring
-    from archiver.config import job_prompts
+    from archiver.cli import checking
+    from archiver.cli.prompting import MOST_REMARKED, tell_remarks
+    from archiver.config import job_pool
 
     loaded = wiring.load_config(ctx.obj["config"])
+    failing = 0
     for job in loaded.jobs:
-        job_prompts(job)
+        pool = job_pool(job)
+        shown = pool.take(range(min(pool.count, MOST_REMARKED)), wiring.now(), 0)
+        tell_remarks((wish.prompt for wish in shown), f"job {job.name}: ")
+        failing += checking.tell(loaded, job.provider, shown, checking.wish_of(job), f"job {job.name}: ")
     wiring.check_secrets(loaded)
+    if failing:
+        raise UsageError(f"{failing} prompts would be refused by their provider")
     found = f"{len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs"
     say(f"{loaded.path} is fine: {found}")

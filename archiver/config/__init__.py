@@ -8,12 +8,14 @@ which also validates the adapters' own keys, by `validate_section`.
 from archiver.config.alerts_section import AlertsSection, check_webhook
 from archiver.config.budget_section import Budgeted
 from archiver.config.complaints import validate_section
-from archiver.config.loading import find_config, job_prompts, load, require_config
+from archiver.config.job_section import Job
+from archiver.config.job_wishes import job_pool, job_wishes
+from archiver.config.loading import find_config, load, require_config
+from archiver.config.price_table import load_prices
 from archiver.config.sections import (
     ArchiverSection,
     Config,
     FetchSection,
-    Job,
     NetworkSection,
     ProviderSection,
     StoreSection,
@@ -34,8 +36,10 @@ __all__ = [
     "check_webhook",
     "describe",
     "find_config",
-    "job_prompts",
+    "job_pool",
+    "job_wishes",
     "load",
+    "load_prices",
     "require_config",
     "validate_section",
 ]

@@ -3,14 +3,14 @@
 Never the value that was found: it may be a secret at the wrong place.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from archiver.core.errors import ConfigurationError
+from archiver.core.nearest import did_you_mean
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,15 +38,6 @@ class Problem(NamedTuple):
 
     key: str
     message: str
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a complaint about an unknown word: the nearest known one, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(word.lower(), names, n=1)
-    if near:
-        return f'; did you mean "{near[0]}"?'
-    return f"; known here: {', '.join(names)}" if names else ""
 
 
 def dotted(location: Location, prefix: str = "") -> str:
@@ -98,9 +89,23 @@ def validate_section(model_class: type[Model], raw: Mapping[str, object], path: 
     try:
         return model_class.model_validate(dict(raw))
     except ValidationError as error:
-        problems = problems_of(error, model_class, lambda location: dotted(location, path))
+        problems = problems_of(error, model_class, lambda location: dotted(_as_written(location, raw), path))
     # Raised outside of `except`: the context would carry pydantic's own report, whose values may be secrets.
     raise refusal(problems, file)
+
+
+def _as_written(location: Location, raw: object) -> Location:
+    """A location without the places in lists that a person did not write: one of a kind may stand without brackets."""
+    steps: list[int | str] = []
+    for step in location:
+        if isinstance(step, int):
+            if not isinstance(raw, list | tuple):
+                continue
+            raw = raw[step]
+        elif isinstance(raw, Mapping):
+            raw = raw.get(step)
+        steps.append(step)
+    return tuple(steps)
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> list[str]:
@@ -109,7 +114,7 @@ def _known_keys(model: type[BaseModel], location: Location) -> list[str]:
         field = model.model_fields.get(step) if isinstance(step, str) else None
         if field is not None:
             model = _model_in(field.annotation) or model
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

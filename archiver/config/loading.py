@@ -1,6 +1,6 @@
-"""Finding the configuration file, reading it with the environment on top, and the prompts of a job.
+"""Finding the configuration file, and reading it with the environment on top.
 
-The environment comes in as an argument; nothing is read but the one file, and the prompts file when it is asked for.
+The environment comes in as an argument; nothing is read but the one file.
 """
 
 import tomllib
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from archiver.config.complaints import Location, Problem, dotted, problems_of, refusal
 from archiver.config.environment import Override, read_environment
-from archiver.config.sections import Config, Document, Job, Surroundings
+from archiver.config.sections import Config, Document
+from archiver.config.values import Surroundings
 from archiver.core.errors import ConfigurationError
 from archiver.core.model import Network
 
@@ -95,21 +96,6 @@ def load(path: Path, environ: Mapping[str, str], machine_zone: str | None) -> Co
     )
 
 
-def job_prompts(job: Job) -> tuple[str, ...]:
-    """The prompts of a job, verbatim; from its file one a line, blank lines skipped, without the space around them.
-
-    Read anew at each call: the file may change between ticks. Raises ConfigurationError when it cannot be used.
-    """
-    if job.prompts_file is None:
-        return job.prompts or ()
-    key = f"jobs.{job.name}.prompts_file"
-    text = _text(job.prompts_file, key)
-    prompts = tuple(line.strip() for line in text.split("\n") if line.strip())
-    if not prompts:
-        raise ConfigurationError(f"{job.prompts_file} holds no prompt; write one a line", key=key)
-    return prompts
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -125,16 +111,16 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigurationError(f"{path} is no valid TOML: {error}") from None
 
 
-def _text(path: Path, key: str = "") -> str:
+def _text(path: Path) -> str:
     """A text file, line ends unified. Windows' editors begin UTF-8 files with a mark, which is dropped."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}", key=key) from None
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is not UTF-8 text", key=key) from None
+        raise ConfigurationError(f"{path} is not UTF-8 text") from None
     if "\0" in text:  # UTF-16 without a mark passes for UTF-8 full of NULs
-        raise ConfigurationError(f"{path} is not UTF-8 text", key=key)
+        raise ConfigurationError(f"{path} is not UTF-8 text")
     return text
 
 

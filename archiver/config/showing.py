@@ -6,6 +6,7 @@ are not shown.
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from archiver.config.alerts_section import shown_webhook
 from archiver.config.budget_section import Budgeted
 from archiver.config.sections import Config, NetworkSection
+from archiver.settings import duration_text
 
 _SECRET_KEY = re.compile(r"key|secret|token|password|passwd|credential|authorization|cookie", re.IGNORECASE)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
@@ -54,10 +56,18 @@ def _settings(config: Config) -> Iterator[tuple[str, object]]:
 def _own(path: str, section: BaseModel) -> Iterator[tuple[str, object]]:
     # Inherited keys come first in a model; budgets are documented last.
     for key in sorted(type(section).model_fields, key=lambda key: key in Budgeted.model_fields):
-        value = getattr(section, key)
-        if isinstance(value, Path | Decimal):
-            value = str(value)
-        yield f"{path}.{key}", list(value) if isinstance(value, tuple) else value
+        yield f"{path}.{key}", _plain(getattr(section, key))
+
+
+def _plain(value: object) -> object:
+    """A value as JSON can say it."""
+    if isinstance(value, Path | Decimal):
+        return str(value)
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _foreign(path: str, settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from archiver.core.batching import dies_soon
 from archiver.core.redaction import redact
 
 Level = Literal["warn", "page"]
@@ -20,11 +21,16 @@ PAGE_SHARE = 0.8
 STORE_PATIENCE = timedelta(minutes=5)
 SPOOL_WARN_SHARE = 0.8
 SPOOL_PAGE_SHARE = 0.9
+#: A budget is told of from here on, once in its day or month: it does not empty again.
+BUDGET_SHARE = 0.8
+#: It counts as the same alarm down to here: requests that turn out to be free come and go around the threshold.
+BUDGET_CLEAR_SHARE = 0.7
 #: Losses and odd bytes are told of for so long: they do not end by themselves.
 RECENT = timedelta(days=1)
 #: What still stands is said again.
 REPEAT = timedelta(hours=1)
 _LONGEST_REASON = 300
+BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +78,47 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedKeys:
+    """Keys that a provider does not know, by their references, and how many its section names."""
+
+    provider: str
+    keys: tuple[str, ...]
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncollected:
+    """A batch that its provider is done with, and whose output was not taken in yet; it dies at `expires`."""
+
+    batch: str
+    provider: str
+    generations: int
+    expires: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
     """So many images of one job."""
 
     job: str
     images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What is spent of a budget in its present day or month. `is_told`: somebody has heard of it in this one."""
+
+    scope: str
+    period: str
+    spent_micro: int
+    limit_micro: int
+    is_told: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The budget and its period: the next one is another alert."""
+        return f"{self.scope} {self.period}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +132,9 @@ class Facts:
     lost: tuple[Count, ...] = ()
     odd: tuple[Count, ...] = ()
     spooled: int = 0
+    keys: tuple[RefusedKeys, ...] = ()
+    budgets: tuple[Spent, ...] = ()
+    uncollected: tuple[Uncollected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +151,11 @@ def conditions(facts: Facts, now: datetime, *, spool_max: int) -> tuple[Alert, .
     found = [
         *(_lost(item) for item in facts.lost),
         *(_at_risk(item) for item in facts.failing),
+        *(_uncollected(item) for item in facts.uncollected if dies_soon(item.expires, now)),
         *_spool(facts.spooled, spool_max),
+        *(_keys(item) for item in facts.keys),
         *(_unknown(item) for item in facts.unknown),
+        *(_budget(item) for item in facts.budgets if _is_nearly_spent(item)),
         *(_waiting(item) for item in facts.waiting if now - item.since >= STORE_PATIENCE),
         *(_odd(item) for item in facts.odd),
     ]
@@ -120,12 +168,15 @@ def catalogue_trouble(message: str) -> Alert:
 
 
 def is_due(alert: Alert, told: Told | None, at: datetime | None, now: datetime) -> bool:
-    """Whether to say it (again): never said, graver than before, or said at `at`, an hour ago or more.
+    """Whether to say it (again): never said, graver than before, or said at `at`, an hour ago or more; of a budget,
+    only once.
 
     An `at` in the future is no reason for silence: the clock was set back.
     """
     if told is None or at is None or (alert.level == "page" and told.level == "warn"):
         return True
+    if alert.kind == BUDGET:
+        return False
     return not timedelta(0) <= now - at < REPEAT
 
 
@@ -143,12 +194,43 @@ def _at_risk(item: Failing) -> Alert:
     return Alert(kind="at-risk", level=level, text=text, subject=item.job)
 
 
+def _uncollected(item: Uncollected) -> Alert:
+    why = f"; one of the errors: {_reason(item.error)}" if item.error else ""
+    text = (
+        f"batch {item.batch} of {item.provider}, {item.generations} generations that are paid for, is ready and was not"
+        f" fetched; it dies at {item.expires:%Y-%m-%d %H:%M} UTC{why}"
+    )
+    return Alert(kind="batch", level="page", text=text, subject=item.batch)
+
+
+def _keys(item: RefusedKeys) -> Alert:
+    names = ", ".join(item.keys)
+    if len(item.keys) >= item.of:
+        text = f"provider {item.provider} refused every key ({names}): nothing can be asked of it, and requests wait"
+        return Alert(kind="key", level="page", text=text, subject=item.provider)
+    text = f"provider {item.provider} refused {len(item.keys)} of {item.of} keys ({names}); the others are used"
+    return Alert(kind="key", level="warn", text=text, subject=item.provider)
+
+
 def _unknown(item: Unknown) -> Alert:
     money = [f"${item.cost_micro / 1e6:.4g}"] if item.cost_micro else []
     money += [f"{item.unpriced} at a price that is not known"] if item.unpriced else []
     count = "1 generation" if item.generations == 1 else f"{item.generations} generations"
     text = f"{count} of {item.provider} with an unknown outcome may have been charged: {' and '.join(money) or 'free'}"
     return Alert(kind="unknown", level="warn", text=text, subject=item.provider)
+
+
+def _is_nearly_spent(item: Spent) -> bool:
+    share = BUDGET_CLEAR_SHARE if item.is_told else BUDGET_SHARE
+    return item.spent_micro >= item.limit_micro * share
+
+
+def _budget(item: Spent) -> Alert:
+    text = (
+        f"${item.spent_micro / 1e6:.4g} of the ${item.limit_micro / 1e6:.4g} are spent that {item.scope} may spend in"
+        f" {item.period}; what has no room waits for the next one"
+    )
+    return Alert(kind=BUDGET, level="warn", text=text, subject=item.subject)
 
 
 def _waiting(item: Waiting) -> Alert:

@@ -72,6 +72,6 @@ def refusal(purse: Purse, provider: str, cost_micro: int | None) -> str:
     if cost_micro is None:
         return (
             f"budget of {purse.scope} cannot be kept until {until}: the price is unknown;"
-            f" set providers.{provider}.price_usd"
+            f" set providers.{provider}.price_usd, or write a row into archiver.prices_file"
         )
     return f"budget of {purse.scope} for {purse.period} is used up until {until}"

@@ -51,9 +51,11 @@ class AdapterError(ArchiverError):
     """A call to a provider, a source or a store did not succeed. The class says what may be done about it.
 
     `headers` (names in lower case) are those of a source's reply that say something of the object's lifetime.
+    `request_id` is what a provider that replied calls the request; None when it did not reply, or does not say.
     """
 
     headers: Mapping[str, str] = MappingProxyType({})
+    request_id: str | None = None
 
     @property
     def word(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Union
 
+from archiver.core.kept_headers import request_id_of
 from archiver.core.tempurl import TemporaryURL
 
 Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
@@ -33,25 +34,60 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One prompt of a job, with what it wants otherwise than the job does (None and empty: the same). `inputs` name
+    files, or archived images as `image:ID`."""
+
+    prompt: str
+    size: str | None = None
+    n: int | None = None
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """An image that goes into a request: its bytes, which have the digest that was planned."""
+
+    sha256: str
+    content_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """An earlier exchange that a request goes on from: what was asked, and what came back."""
+
+    prompt: str
+    reply: str = ""
+    inputs: tuple[Input, ...] = ()
+    images: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a provider is asked for: one paid request for `n` images of one prompt."""
+    """What a provider is asked for: one paid request for `n` images of one prompt.
+
+    `parameters` are the provider's own words for everything else (quality, aspect ratio, temperature); the adapter
+    knows which there are. `inputs` are images to edit or to follow, in the order in which a prompt counts them. `turns`
+    is the dialogue so far, oldest first.
+    """
 
     generation_id: str
     prompt: str
     model: str
     size: str | None = None
     n: int = 1
-
-
-#: Headers of a provider's reply that are kept with its answer: what a refund asks for, and where a task is found.
-#: Lower case. Never one that could carry a secret (cookies).
-KEPT_HEADERS = frozenset({"x-request-id", "request-id", "x-oneapi-request-id", "cf-ray", "date", "location"})
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A provider's answer as it arrived: everything that `Provider.read` needs, also after a crash. `headers` has lower
-    case names, those in `KEPT_HEADERS` only."""
+    case names, those in `kept_headers.KEPT_HEADERS` only."""
 
     status: int
     content_type: str
@@ -62,26 +98,33 @@ class Answer:
     @property
     def request_id(self) -> str | None:
         """What the provider calls the request in its headers, None when it does not say."""
-        names = ("x-request-id", "request-id", "x-oneapi-request-id", "cf-ray")
-        return next((self.headers[name] for name in names if self.headers.get(name)), None)
+        return request_id_of(self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One image of an answer: a temporary URL, or the bytes themselves. Exactly one of the two is set."""
+    """One image of an answer: a temporary URL, or the bytes themselves. Exactly one of the two is set. A `draft` is one
+    that the provider made on its way to the `final` one, and charged for."""
 
     index: int
     url: TemporaryURL | None = None
     data: bytes | None = field(default=None, repr=False)
     revised_prompt: str | None = None
+    role: Literal["final", "draft"] = "final"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """The provider is done: these are all outputs it gave, possibly fewer than asked for."""
+    """The provider is done: these are all outputs it gave, possibly fewer than asked for.
+
+    `reply` is what it said in words. `facts` is the rest of its answer (usage, model, finish reasons, whatever nobody
+    here knows), without images and URLs.
+    """
 
     outputs: tuple[Output, ...]
     request_id: str | None = None
+    reply: str | None = None
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +279,12 @@ class HttpReply:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """What a provider promises of its URLs: how long they live, and a price per image in micro-USD (None: unknown).
-    `inline`: its answers hold the images themselves, and need room on the disk."""
+    `inline`: its answers hold the images themselves, and need room on the disk. `renews`: it tells the result of
+    finished work again, perhaps with a fresh URL. `poll_interval`: how often it is asked for accepted work, after the
+    first time."""
 
     lifetime: timedelta | None = None
     price_micro: int | None = None
     inline: bool = False
+    renews: bool = False
+    poll_interval: timedelta = timedelta(seconds=5)

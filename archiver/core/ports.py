@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
+from archiver.core.batching import BatchLine, BatchState
 from archiver.core.model import (
     Accepted,
     Answer,
@@ -26,6 +27,7 @@ from archiver.core.model import (
     Receipt,
     SecretReference,
 )
+from archiver.core.news import KeyNews, Remark
 
 
 class AnswerSink(Protocol):
@@ -33,7 +35,7 @@ class AnswerSink(Protocol):
 
     def begin(self, status: int, content_type: str, headers: Mapping[str, str] | None = None) -> None:
         """Open the answer. Called once, when the reply's header has arrived. Of `headers`, the ones in
-        `model.KEPT_HEADERS` stay with the answer."""
+        `kept_headers.KEPT_HEADERS` stay with the answer."""
 
     def write(self, piece: bytes) -> None:
         """Append the next bytes of the body, exactly as received."""
@@ -62,6 +64,10 @@ class Provider(Protocol):
     def promise(self) -> Promise:
         """Lifetime and price when the URL itself and the answer are silent."""
 
+    def check(self, ask: Ask) -> tuple[Remark, ...]:
+        """What is wrong or odd with a request, before it is paid for. Pure, and shown to people; `submit` raises
+        `Permanent` for an error. The bytes of inputs may be missing: only how many there are counts."""
+
     def submit(self, ask: Ask, sink: AnswerSink) -> None:
         """Ask once, and stream the raw answer into `sink`. Returns when the whole answer has been written.
 
@@ -80,6 +86,59 @@ class Provider(Protocol):
         Raises `Corrupt` when the bytes are no complete answer of this provider (a web page, cut off, empty), and
         `Permanent` when it is a complete answer that says: no image.
         """
+
+
+@runtime_checkable
+class Notified(Protocol):
+    """A provider that tells by webhook when work is done. Optional: beside polling, never in its place."""
+
+    def verify_webhook(self, headers: Mapping[str, str], body: bytes) -> str | None:
+        """The handle that a webhook names, None when it is not genuine or names none. `body` is exactly as received.
+
+        Where the provider signs, an unsigned one is not genuine; where it does not, anybody could have sent it. So it
+        is a hint to poll, and nothing else in it is believed. Touches no network.
+        """
+
+
+@runtime_checkable
+class BatchProvider(Provider, Protocol):
+    """A provider that takes many requests as one file, and gives their answers back as files, in its own time.
+
+    `submit` and `poll` of such a one raise `Permanent`; `read` understands one line of an output, as it came. Batches
+    have a name of ours, so that one whose creation was not answered can be found; lines have the generation's id.
+    """
+
+    @property
+    def gather(self) -> timedelta:
+        """How long to wait for more after the newest request that is planned."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest file of requests that is taken."""
+
+    def most_at_once(self, size: str | None) -> int:
+        """How many requests with images of this size one batch may hold."""
+
+    def line(self, ask: Ask) -> bytes:
+        """One request as a line of the file, its end included. Raises `Permanent` when it cannot be said. Pure."""
+
+    def upload(self, batch_id: str, lines: bytes) -> str:
+        """Hand the file over, and return what it is called there. Free: whatever it raises, nothing was bought."""
+
+    def create(self, batch_id: str, uploaded: str) -> str:
+        """Order the batch, once, and return its handle. Raises as `Provider.submit` does: this is what is paid for."""
+
+    def find(self, batch_id: str) -> str | None:
+        """The handle of the batch of this name, None when it is not among those that the provider lists. Free."""
+
+    def look(self, handle: str) -> BatchState:
+        """Ask how a batch stands. Free, repeatable; raises as `Provider.poll` does."""
+
+    def fetch(self, file: str, write: Callable[[bytes], None]) -> None:
+        """Stream one file of output into `write`. Free, repeatable; raises as `Provider.poll` does."""
+
+    def tell(self, line: bytes) -> BatchLine:
+        """Whose a line of output is. Pure. Raises `Corrupt` when it does not say."""
 
 
 class Body(Protocol):
@@ -175,6 +234,7 @@ class Outside:
 
     `secret` resolves a reference when it is needed and raises `ConfigurationError` when it cannot. `elapsed` counts
     seconds on a clock that nobody sets. `state_dir` is a private folder that the adapter may use (made on demand).
+    `key_news` takes word of every key that was refused or taken, and raises nothing.
     """
 
     secret: Callable[[SecretReference], str]
@@ -183,3 +243,4 @@ class Outside:
     network: Network
     engine: Engine
     state_dir: Path
+    key_news: Callable[[KeyNews], None] = lambda _: None

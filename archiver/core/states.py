@@ -25,13 +25,16 @@ GENERATION = _table(
     # The provider was provably not asked, or charged nothing: the row waits for its next turn.
     withdraw=("submitted", "planned"),
     accept=("submitted", "accepted"),
-    # A late webhook or poll still brings the images of an unknown or failed generation home.
-    complete=("submitted|accepted|unknown|failed", "completed"),
+    # A late webhook or poll still brings the images of an unknown or failed generation home, also of one that an
+    # operator has planned again: then it need not be paid for twice.
+    complete=("planned|submitted|accepted|unknown|failed", "completed"),
     fail=("submitted|accepted", "failed"),
     # Sent, but no answer: it may have been charged.
     doubt=("submitted", "unknown"),
     cancel=("planned", "cancelled"),
-    # An operator's word, and nobody else's: it may pay again.
+    # The same request was answered a while ago, and its images are archived: nothing is asked.
+    reuse=("planned", "reused"),
+    # An operator's word, said or written into the settings, and nobody else's: it may pay again.
     retry=("unknown|failed", "planned"),
 )
 
@@ -54,20 +57,37 @@ COPY = _table(
     recover=("missing", "wanted"),
 )
 
+#: A batch of generations, which move with it.
+BATCH = _table(
+    # Its requests are handed over: from here on it may have been ordered.
+    order=("gathered", "ordered"),
+    # Provably not ordered: its generations wait for another one.
+    withdraw=("gathered|ordered", "withdrawn"),
+    accept=("ordered", "accepted"),
+    doubt=("ordered", "unknown"),
+    # The provider is done with it, whatever came of it.
+    end=("accepted", "ended"),
+    # Every line of its output was taken in.
+    collect=("ended", "collected"),
+)
+
 #: The states in which a row may be born. A backfilled generation is born completed: it was paid elsewhere.
 BIRTH: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "generation": frozenset({"planned", "completed"}),
         "image": frozenset({"pending", "spooled"}),
         "copy": frozenset({"wanted"}),
+        "batch": frozenset({"gathered"}),
     }
 )
 
-MACHINES: Mapping[str, Mapping[str, Move]] = MappingProxyType({"generation": GENERATION, "image": IMAGE, "copy": COPY})
+MACHINES: Mapping[str, Mapping[str, Move]] = MappingProxyType(
+    {"generation": GENERATION, "image": IMAGE, "copy": COPY, "batch": BATCH}
+)
 
 
 def states(machine: str) -> tuple[str, ...]:
-    """Every state of a machine (`generation`, `image` or `copy`), in alphabetical order."""
+    """Every state of a machine (`generation`, `image`, `copy` or `batch`), in alphabetical order."""
     names = set(BIRTH[machine])
     for move in MACHINES[machine].values():
         names |= move.sources | {move.target}

@@ -15,7 +15,7 @@ from typing import NoReturn, SupportsIndex
 from archiver.core import expiry as schemes
 from archiver.core.expiry import ABSURD, Address, Expiry
 
-__all__ = ["LONGEST", "Expiry", "TemporaryURL", "expiry", "host_lifetime", "unescape_url"]
+__all__ = ["LONGEST", "Expiry", "TemporaryURL", "expiry", "host_lifetime", "is_signed", "unescape_url"]
 
 LONGEST = 8192
 """Characters. A longer text is not an image URL that a provider gave."""
@@ -109,6 +109,11 @@ def expiry(url: TemporaryURL, issued_at: datetime) -> tuple[Expiry, ...]:
     merely past is kept: an old URL found by a backfill says truly that it is dead, and is still worth one attempt.
     """
     return tuple(found for found in schemes.read(_address(_parse(url.reveal()))) if abs(found.at - issued_at) <= ABSURD)
+
+
+def is_signed(url: TemporaryURL) -> bool:
+    """Whether the URL carries a signature that is known here: then it leads to one object, not to a page for people."""
+    return bool(schemes.present(_address(_parse(url.reveal()))))
 
 
 _HOST_LIFETIMES = (

@@ -2,10 +2,10 @@
 
     ask     plan      one transaction: the tick is claimed, one planned generation per prompt
             submit    committed as submitted, then the provider is asked; the answer is on disk, then read
-            collect   accepted work is polled
+            collect   accepted work is polled (`polling`); many at once: `batching`, `collecting`
             complete  the one door (`reception`): every temporary URL enters the catalogue here, with its deadline
     keep    drain     claim -> transfer -> settle, nearest deadline first
-            expire    give up on what the source has refused for good
+            expire    give up on what the source has refused for good (before that, `renew` asks for fresh URLs)
 
 Daemon, command line and backfill only call these; `crew` gives them threads. What is taken (`next_...`) and what is
 done with it are two calls, so that the next member of a gang can begin while this one waits for a provider. Nothing
@@ -14,33 +14,34 @@ here decides (that is `core.policy`), speaks SQL, or knows which providers and s
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 
 import structlog
 
 from archiver.catalogue import Catalogue, Owner, Submission
 from archiver.core import policy
 from archiver.core.budget import Limit
-from archiver.core.errors import AdapterError, Ambiguous, ArchiverError, ConfigurationError, Permanent, Throttled
+from archiver.core.errors import AdapterError, Ambiguous, ArchiverError, Throttled, UsageError
 from archiver.core.model import Failure, Outcome, Ticket
 from archiver.core.ports import Provider
 from archiver.core.redaction import redact
-from archiver.pipeline.leftovers import look_through
+from archiver.pipeline.batching import Batching
+from archiver.pipeline.collecting import Collecting
+from archiver.pipeline.gathering import Gathering
+from archiver.pipeline.inbox import Inbox
 from archiver.pipeline.planning import Job, plan_job
+from archiver.pipeline.polling import Polling
 from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
+from archiver.pipeline.recovery import Recovery
+from archiver.pipeline.renewal import Renewal
 from archiver.pipeline.settler import Settler
-from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.pipeline.turns import Turns
 from archiver.resilience import Doors, Word
 
 __all__ = ["Job", "Pipeline"]
-
-#: A spool file that no row names may belong to a transfer under way; after a day it does not.
-LEFTOVER_AGE = timedelta(days=1)
-POLL_INTERVAL = timedelta(seconds=5)
 
 log = structlog.get_logger("archiver")
 
@@ -70,6 +71,11 @@ class Pipeline:
         """Who comes next, and when."""
         return Turns(catalogue=self.catalogue, owner=self.owner.id, doors=self.doors)
 
+    @property
+    def gathering(self) -> Gathering:
+        """What goes into requests."""
+        return Gathering(catalogue=self.catalogue, stores=self.carrier.stores, spool=self.spool)
+
     # --- ask ---------------------------------------------------------------------------------------------------------
 
     def plan(self, jobs: Sequence[Job]) -> tuple[list[str], dict[str, ArchiverError]]:
@@ -84,7 +90,7 @@ class Pipeline:
         for job in jobs:
             try:
                 planned += plan_job(self.catalogue, job, now, self.new_id)
-            except ConfigurationError as error:
+            except UsageError as error:
                 troubles[job.name] = error
         return planned, troubles
 
@@ -92,11 +98,13 @@ class Pipeline:
         self, provider: Provider, *, job: str | None = None, ids: Sequence[str] | None = None
     ) -> Submission | None:
         """Take one planned generation of `provider`, and commit that it is being asked for. None when there is none, or
-        when we could not keep the result, or the provider wants a pause: then nothing is touched."""
+        when we could not keep the result, or the provider wants a pause. Those for which the images of an equal one
+        serve are settled first: they need neither."""
         now = self.now()
-        price = provider.promise.price_micro
+        cost = self.reception.tariff(provider).expected
         fit: Collection[str] | None = None
-        if self.doors.providers.pause(provider.name, now):
+        self.catalogue.reusing.reuse(provider.name, now, job=job, ids=ids)
+        if self.doors.providers.pause(provider.name, now) or self.doors.paces.pause(provider.name):
             return None
         wanted = self.catalogue.fitness.wanted(provider.name, now, job=job, ids=ids)
         if wanted is None or (self.preflight and not (fit := self.preflight.fit(wanted))):
@@ -104,16 +112,18 @@ class Pipeline:
         with self.doors.providers.choosing:
             if self.preflight and not self.preflight.has_room(provider, wanted.images, self.providers):
                 return None
-            if self.doors.providers.enter(provider.name, now) is not None:
+            if self.doors.paces.pause(provider.name) or self.doors.providers.enter(provider.name, now) is not None:
                 return None
             submission = None
             try:
                 submission = self.catalogue.generations.begin_submit(
-                    provider.name, self.owner.id, now, job=job, ids=ids, fit=fit, price_micro=price, limits=self.limits
+                    provider.name, self.owner.id, now, job=job, ids=ids, fit=fit, cost=cost, limits=self.limits
                 )
             finally:
                 if submission is None:
                     self.doors.providers.give_back(provider.name)
+                else:
+                    self.doors.paces.take(provider.name)
             return submission
 
     def submit(self, provider: Provider, submission: Submission) -> None:
@@ -128,12 +138,13 @@ class Pipeline:
         """The same. Returns the provider's word."""
         generation_id = submission.ask.generation_id
         try:
+            ask = self.gathering.complete(submission)
             answer = self.inbox.open(generation_id, self.now)
         except AdapterError as error:  # nothing was sent
             self._unanswered(submission, error)
             return Word("refused")
         try:
-            provider.submit(submission.ask, answer)
+            provider.submit(ask, answer)
             answer.finish()
         except AdapterError as error:
             answer.abandon()
@@ -148,29 +159,20 @@ class Pipeline:
         self.reception.ingest(provider, generation_id, self.owner.id)
         return Word()
 
+    @property
+    def polling(self) -> Polling:
+        """Asking how accepted work stands; its `notice` is for webhooks."""
+        return Polling(
+            catalogue=self.catalogue, reception=self.reception, inbox=self.inbox, owner=self.owner.id, now=self.now
+        )
+
     def next_to_collect(self, provider: Provider) -> Submission | None:
         """Take one accepted generation of `provider` whose poll is due. None when there is none."""
-        now = self.now()
-        return self.catalogue.generations.next_poll(provider.name, self.owner.id, now, now + POLL_INTERVAL)
+        return self.polling.take(provider)
 
     def collect(self, provider: Provider, submission: Submission) -> None:
         """Poll accepted work once."""
-        generation_id = submission.ask.generation_id
-        generations = self.catalogue.generations
-        answer = None
-        try:
-            answer = self.inbox.open(generation_id, self.now)
-            provider.poll(submission.handle or "", answer)
-            answer.finish()
-        except Exception as error:  # noqa: BLE001 - a poll is free, and is repeated
-            if answer is not None:
-                answer.abandon()
-            if isinstance(error, Permanent):
-                generations.fail(generation_id, self.owner.id, redact(str(error)), self.now())
-            else:
-                generations.complain(generation_id, redact(str(error)), self.now())
-        else:
-            self.reception.ingest(provider, generation_id, self.owner.id)
+        self.polling.collect(provider, submission)
 
     def _unanswered(self, submission: Submission, error: AdapterError) -> None:
         now = self.now()
@@ -188,7 +190,7 @@ class Pipeline:
         elif verdict.move == "fail":
             self.catalogue.generations.fail(*arguments, reason, now, is_free=True)
         else:
-            self.catalogue.generations.doubt(*arguments, reason, now)
+            self.reception.doubt(submission.provider, *arguments, reason, error.request_id)
 
     # --- keep --------------------------------------------------------------------------------------------------------
 
@@ -241,53 +243,53 @@ class Pipeline:
                 lost += self.catalogue.images.lose(image.image_id, now)
         return lost
 
-    def recover(self, *, at_start: bool = False) -> None:
-        """Take over from processes that are gone: their claims are free, their answers are read, the rest is in doubt.
+    def renew(self) -> int:
+        """Ask for fresh URLs of images whose own is dead, where the provider gives them. Returns how many got one."""
+        return Renewal(
+            catalogue=self.catalogue, providers=self.providers, reception=self.reception, now=self.now
+        ).renew()
 
-        What cannot be taken over keeps its place and stops nobody. `at_start`: this process has not begun to work.
-        """
+    @property
+    def batching(self) -> Batching:
+        """Asking for many at once."""
+        return Batching(
+            catalogue=self.catalogue,
+            owner=self.owner,
+            reception=self.reception,
+            gathering=self.gathering,
+            doors=self.doors,
+            preflight=self.preflight,
+            limits=self.limits,
+            now=self.now,
+            luck=self.luck,
+            new_id=self.new_id,
+        )
+
+    def collecting(
+        self, arrived: Callable[[str], None] = lambda _: None, is_stopping: Callable[[], bool] = lambda: False
+    ) -> Collecting:
+        """Taking in what batches brought."""
+        return Collecting(
+            catalogue=self.catalogue,
+            reception=self.reception,
+            inbox=self.inbox,
+            preflight=self.preflight,
+            owner=self.owner.id,
+            now=self.now,
+            arrived=arrived,
+            is_stopping=is_stopping,
+        )
+
+    def recover(self, *, at_start: bool = False) -> None:
+        """Take over from processes that are gone. `at_start`: this process has not begun to work."""
         self.inbox.flush()  # a file can be read before it is safe: its writer may have died in between
         self.spool.flush()
-        for owner in self.catalogue.images.claimants():
-            if not self.owner.is_alive(owner):
-                self.catalogue.images.free(owner)
-        for submission, owner in self.catalogue.generations.submitted():
-            if owner != self.owner.id and not self.owner.is_alive(owner):
-                take_over = partial(self.reception.take_over, submission, owner)
-                self._carefully(take_over, submission.ask.generation_id)
-        for generation_id in self.inbox.begun():
-            self._carefully(partial(self._salvage, generation_id), generation_id)
-        for generation_id in self.inbox.answered():
-            self._carefully(partial(self._look_at, generation_id), generation_id)
-        self.owner.bury()
-        look_through(self.spool, self.catalogue, self.now(), is_alone=lambda: at_start and self.owner.is_alone())
-        self.spool.sweep(self.catalogue.images.spool_names(), self.now() - LEFTOVER_AGE)
-        self.catalogue.scrub()
-
-    def _salvage(self, generation_id: str) -> None:
-        """Somebody died polling: the next poll would write over what had come, and may bring nothing any more."""
-        standing = self.catalogue.generations.standing(generation_id)
-        if standing is None or (provider := self.providers.get(standing.provider or "")) is None:
-            return
-        is_over = standing.state in ("unknown", "failed")  # nobody writes it any more
-        is_left = standing.owner is None or not self.owner.is_alive(standing.owner)
-        if is_over or (standing.state != "submitted" and is_left):
-            self.reception.salvage(provider, generation_id)
-
-    def _look_at(self, generation_id: str) -> None:
-        """A whole answer lies in the inbox: it may have done its duty, or nobody may have read it yet."""
-        if self.catalogue.images.is_whole(generation_id):
-            self.inbox.discard(generation_id)
-            return
-        standing = self.catalogue.generations.standing(generation_id)
-        if standing is None or (provider := self.providers.get(standing.provider or "")) is None:
-            return
-        is_left = standing.owner is None or not self.owner.is_alive(standing.owner)
-        if standing.state in ("unknown", "failed") or (standing.state == "accepted" and is_left):
-            self.reception.ingest(provider, generation_id, standing.owner or "")
-
-    def _carefully(self, step: Callable[[], None], generation_id: str) -> None:
-        try:
-            step()
-        except Exception:
-            log.exception("not taken over", generation=generation_id)
+        self.batching.recover()
+        Recovery(
+            catalogue=self.catalogue,
+            owner=self.owner,
+            providers=self.providers,
+            reception=self.reception,
+            inbox=self.inbox,
+            spool=self.spool,
+        ).recover(self.now(), at_start=at_start)

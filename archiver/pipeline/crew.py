@@ -14,14 +14,20 @@ import structlog
 
 from archiver.catalogue import Submission
 from archiver.core.model import Outcome, Ticket
-from archiver.core.ports import Provider
+from archiver.core.ports import BatchProvider, Provider
 from archiver.pipeline import Pipeline
+from archiver.pipeline.batching import Gathered
 from archiver.pipeline.gang import Gang, Take, Task
 from archiver.pipeline.settler import Batcher
 
 #: How often somebody looks whether postponed work has become due, or another process has left some.
 LOOK_AGAIN_S = 1.0
 PATIENCE_WITH_ACCEPTED = timedelta(minutes=10)
+#: Threads per provider, made when they are needed, however much is accepted: a slow poll holds up none of the others,
+#: and they do not wait for whoever asks.
+POLLERS = 16
+#: Outputs of one provider that are taken in side by side.
+COLLECTORS = 2
 MOST_TROUBLES_KEPT = 1000
 
 log = structlog.get_logger("archiver")
@@ -55,13 +61,16 @@ class Crew:
         generations: Sequence[str] | None = None,
         opened: Sequence[str] = (),
         try_all: bool = False,
+        patience: bool = True,
     ) -> None:
-        """`generations` restricts the work to these; of `opened`, the crew sees the end also in others' hands."""
+        """`generations` restricts the work to these; of `opened`, the crew sees the end also in others' hands. Without
+        `patience`, accepted work is polled when it is due, and not waited for."""
         self.pipeline = pipeline
         self.tally = Tally()
         self._generations = generations
         self._opened = opened or generations or ()
         self._started = pipeline.now()
+        self._patience = PATIENCE_WITH_ACCEPTED if patience else timedelta(0)
         self._tries_all_since = self._started if try_all else None
         self._job = job
         self._copies = copies
@@ -73,11 +82,9 @@ class Crew:
         self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
         self._copiers = Gang("copy", self._claim, copies, failed=self._fail, idle=self._news.set)
         self._askers = [
-            Gang(
-                f"{name}-{provider.name}", step(provider), provider.concurrency, failed=self._fail, idle=self._news.set
-            )
+            Gang(f"{name}-{provider.name}", step, most, failed=self._fail, idle=self._news.set)
             for provider in (pipeline.providers.values() if asks else ())
-            for name, step in (("ask", self._ask), ("poll", self._poll))
+            for name, step, most in self._steps(provider)
         ]
 
     def __enter__(self) -> "Crew":
@@ -115,19 +122,26 @@ class Crew:
         could not handle: a catalogue that cannot be written, a full disk.
         """
         self.wake()
-        looked = self.pipeline.now()
+        looked, until_turn = self.pipeline.now(), LOOK_AGAIN_S
         while not self._stopping:
-            has_news = self._news.wait(LOOK_AGAIN_S)
+            has_news = self._news.wait(until_turn)
             self._news.clear()
+            waited, until_turn = until_turn, self._until_next_turn()
             if self._error is not None:
                 raise self._error
             yield self.tally
             if not forever and self._is_quiet() and self._is_over(until):
                 return
-            if not has_news or self.pipeline.now() - looked >= timedelta(seconds=LOOK_AGAIN_S):
+            is_turn = until_turn > waited  # the pace of a provider has just let it go
+            if not has_news or is_turn or self.pipeline.now() - looked >= timedelta(seconds=LOOK_AGAIN_S):
                 # Somebody else may have left work, and a pause may be over, however busy the others are.
                 self.wake()
                 looked = self.pipeline.now()
+
+    def _until_next_turn(self) -> float:
+        """Seconds until somebody must look again: a provider's pace may allow the next request sooner."""
+        opening = self.pipeline.doors.paces.next_opening()
+        return LOOK_AGAIN_S if opening is None else min(LOOK_AGAIN_S, opening.total_seconds())
 
     def _is_quiet(self) -> bool:
         return self._batcher.is_idle and self._copiers.is_idle and all(gang.is_idle for gang in self._askers)
@@ -136,20 +150,26 @@ class Crew:
         """Whether nothing more will become due in this crew's time: postponed work is waited for until `until`,
         accepted work for at least ten minutes."""
         now = self.pipeline.now()
-        patience = until or self._started + PATIENCE_WITH_ACCEPTED
-        next_try, next_poll = self._next_due()
+        patience = until or self._started + self._patience
+        next_try, next_poll = self._next_due(now)
         waits_for_try = next_try is not None and (next_try <= now or (until is not None and next_try <= until))
         waits_for_poll = next_poll is not None and next_poll <= max(patience, now) and now < patience
-        if waits_for_try or waits_for_poll:
+        # A batch takes hours: it is looked at when it is due, and waited for only when somebody said so.
+        providers = list(self.pipeline.providers) if self._askers else []
+        next_due = self.pipeline.catalogue.batch_reports.next_due
+        next_look = next_due(providers, job=self._job, ids=self._generations)
+        waits_for_look = next_look is not None and next_look <= (until or now)
+        if waits_for_try or waits_for_poll or waits_for_look:
             return False
         if self._opened and self.pipeline.catalogue.reports.in_other_hands(self._opened):
             self.pipeline.recover()  # a daemon beside us may have died with it
             return False
         return True
 
-    def _next_due(self) -> tuple[datetime | None, datetime | None]:
-        """When the next image or planned generation of this crew may be tried, and when the next poll is due."""
-        now, turns = self.pipeline.now(), self.pipeline.turns
+    def _next_due(self, now: datetime) -> tuple[datetime | None, datetime | None]:
+        """When the next image or planned generation of this crew may be tried (`now`: at once), and when the next poll
+        is due."""
+        turns = self.pipeline.turns
         times = [] if self._tries_all_since else [turns.next_copy_due(now, self._generations)]
         if not self._askers:
             return min((time for time in times if time is not None), default=None), None
@@ -170,9 +190,38 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the crew
             self._fail(error)
 
+    def _steps(self, provider: Provider) -> tuple[tuple[str, Take, int], ...]:
+        """What is done for a provider, and by how many at most."""
+        if isinstance(provider, BatchProvider):
+            return ("batch", self._ask_many(provider), 1), ("collect", self._collect(provider), COLLECTORS)
+        return ("ask", self._ask(provider), provider.concurrency), ("poll", self._poll(provider), POLLERS)
+
+    def _ask_many(self, provider: BatchProvider) -> Take:
+        def take() -> Task | None:
+            gathered = self.pipeline.batching.take(provider, job=self._job, ids=self._generations)
+            return None if gathered is None else lambda: ask(gathered)
+
+        def ask(gathered: Gathered) -> None:
+            self.pipeline.batching.submit(provider, gathered)
+            with self._counting:
+                self.tally.asked += len(gathered.submissions)
+
+        return take
+
+    def _collect(self, provider: BatchProvider) -> Take:
+        collecting = self.pipeline.collecting(lambda _: self._copiers.wake(), lambda: self._stopping)
+
+        def take() -> Task | None:
+            batch = collecting.take(provider)
+            return None if batch is None else lambda: collecting.collect(provider, batch)
+
+        return take
+
     def _ask(self, provider: Provider) -> Take:
         def take() -> Task | None:
             submission = self.pipeline.next_to_submit(provider, job=self._job, ids=self._generations)
+            if submission is not None and self.pipeline.doors.paces.pause(provider.name):
+                self._news.set()  # `work` must look at the time: nobody else will when the next turn comes
             return None if submission is None else lambda: ask(submission)
 
         def ask(submission: Submission) -> None:

@@ -14,13 +14,15 @@ from archiver.transport import Body
 
 RECORD_VERSION = 1
 CONTENT_TYPE = "application/x-ndjson"
+_DOCUMENTS = ("tags", "parameters", "inputs")
+"""Columns that hold JSON."""
 
 
 def record(facts: Mapping[str, object], copy: Mapping[str, object], archived_at: str) -> dict[str, object]:
     """One line: what the catalogue says of the image, and of its copy (store, key, sha256, size, etag, proof)."""
     return {
         "v": RECORD_VERSION,
-        **{name: value for name, value in facts.items() if name != "tags"},
+        **{name: value for name, value in facts.items() if name not in _DOCUMENTS},
         "archived_at": archived_at,
         "store": copy["store"],
         "key": copy["key"],
@@ -28,7 +30,7 @@ def record(facts: Mapping[str, object], copy: Mapping[str, object], archived_at:
         "size": copy["size"],
         "etag": copy["etag"],
         "proof": copy["proof"],
-        "tags": json.loads(str(facts["tags"])),
+        **{name: json.loads(str(facts[name])) for name in _DOCUMENTS},
     }
 
 

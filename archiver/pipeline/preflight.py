@@ -99,6 +99,14 @@ class Preflight:
         # What is under way gives its room back soon: that is no news.
         return free >= policy.disk_needed(self.min_free, urls=urls, inline=inline)
 
+    def may_take_in(self) -> bool:
+        """Whether there is room for one more image that is ready: in the spool, and on the disk."""
+        return self._is_spool_fit() and self.may_write()
+
+    def may_write(self) -> bool:
+        """Whether the disk has room for one more image."""
+        return self.free() >= policy.disk_needed(self.min_free, urls=0, inline=1)
+
     def again_at(self) -> datetime:
         """When what is refused now may be worth another look."""
         with self._lock:

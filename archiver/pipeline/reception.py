@@ -4,22 +4,22 @@
 and stays there until its images are stored; one that nobody can read is set aside and never thrown away.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from archiver.catalogue import Arrival, Catalogue, Submission
-from archiver.core import policy
+from archiver.core import policy, polling
 from archiver.core.errors import AdapterError, Corrupt, Permanent, Unusable
 from archiver.core.model import Accepted, Answer, Completed, Output, Ticket
 from archiver.core.ports import Provider
-from archiver.core.pricing import cost_micro
+from archiver.core.pricing import Tariff
 from archiver.core.redaction import redact
-from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.inbox import Inbox
+from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import describe
 from archiver.transport import Body
-
-FIRST_POLL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +32,31 @@ class Reception:
     spool: Spool
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    #: What providers charge, by name; of one that is not here, only its own promise is known.
+    tariffs: Mapping[str, Tariff] = field(default_factory=dict)
+    #: Names of providers whose unknown outcomes are asked for once more, because their settings say so.
+    repeating: Collection[str] = ()
 
-    def complete(self, provider: Provider, generation_id: str, answer: Answer, result: Completed) -> bool:
+    def tariff(self, provider: Provider) -> Tariff:
+        """What a provider charges."""
+        return self.tariffs.get(provider.name) or Tariff(image_micro=provider.promise.price_micro)
+
+    def complete(
+        self, provider: Provider, generation_id: str, answer: Answer, result: Completed, *, is_late: bool = False
+    ) -> bool:
         """Record every image of an answer, with its deadline. False when they were recorded before."""
-        arrivals = [self._arrival(provider, output, answer.received_at) for output in result.outputs]
+        arrivals = [self.arrival(provider, output, answer.received_at) for output in result.outputs]
+        order = self.catalogue.generations.order(generation_id)
         recorded = self.catalogue.generations.complete(
             generation_id,
             arrivals,
             answered_at=answer.received_at,
             now=self.now(),
             request_id=result.request_id,
-            cost_micro=cost_micro(provider.promise.price_micro, len(arrivals)),
+            cost_micro=self.tariff(provider).cost(order, len(arrivals)) if order else None,
+            reply=result.reply and redact(result.reply),
+            facts=json.loads(redact(json.dumps(dict(result.facts), ensure_ascii=False))),
+            is_late=is_late,
         )
         if not recorded:
             for arrival in arrivals:
@@ -50,7 +64,8 @@ class Reception:
                     self.spool.discard(arrival.spool)
         return recorded
 
-    def _arrival(self, provider: Provider, output: Output, answered: datetime) -> Arrival:
+    def arrival(self, provider: Provider, output: Output, answered: datetime) -> Arrival:
+        """An output on its way into the catalogue; bytes that came inline are in the spool then."""
         image_id = self.new_id()
         if output.url is not None:
             evidence = policy.gather_evidence(output.url, provider.promise, answered)
@@ -64,6 +79,7 @@ class Reception:
                 give_up_at=policy.gives_up_at(evidence),
                 evidence=evidence,
                 revised_prompt=output.revised_prompt,
+                role=output.role,
             )
         body = Body.of(output.data or b"")
         end = answered + policy.DEFAULT_LIFETIME
@@ -74,6 +90,7 @@ class Reception:
             deadline_from="inline",
             give_up_at=end,
             revised_prompt=output.revised_prompt,
+            role=output.role,
             info=describe(body),
             sha256=body.sha256,
             size=body.size,
@@ -89,17 +106,19 @@ class Reception:
         try:
             result = provider.read(answer)
             if isinstance(result, Accepted):
-                generations.accept(generation_id, owner, result.handle, self.now() + FIRST_POLL, self.now())
+                first = self.now() + polling.FIRST_POLL
+                generations.accept(generation_id, owner, result.handle, first, self.now(), request_id=answer.request_id)
                 self.inbox.discard(generation_id)
             else:
                 self.complete(provider, generation_id, answer, result)
         except Permanent as error:
             self.inbox.set_aside(generation_id)
-            generations.fail(generation_id, owner, redact(f"paid, but without an image: {error}"), self.now())
+            reason = redact(f"paid, but without an image: {error}")
+            generations.fail(generation_id, owner, reason, self.now(), answer=(answer.request_id, answer.received_at))
         except Corrupt as error:
             self.inbox.set_aside(generation_id)
             reason = redact(f"the answer cannot be read: {error}")
-            if not generations.doubt(generation_id, owner, reason, self.now()):
+            if not self.doubt(provider.name, generation_id, owner, reason, answer.request_id):
                 generations.complain(generation_id, reason, self.now())
         except AdapterError as error:
             # The answer stays in the inbox: the next process reads it.
@@ -121,8 +140,9 @@ class Reception:
                 return True
         return False
 
-    def salvage(self, provider: Provider, generation_id: str) -> None:
-        """Give an answer that is whole but for its name that name; set aside what is cut."""
+    def salvage(self, provider: Provider, generation_id: str, *, is_free: bool = False) -> None:
+        """Give an answer that is whole but for its name that name; set aside what is cut, or drop it where it `is_free`
+        to ask again."""
         if self.inbox.has(generation_id):
             return
         try:
@@ -131,7 +151,10 @@ class Reception:
             provider.read(left)
             self.inbox.adopt(generation_id)
         except (Corrupt, Permanent):
-            self.inbox.set_aside(generation_id)
+            if is_free:
+                self.inbox.drop(generation_id)
+            else:
+                self.inbox.set_aside(generation_id)
 
     def take_over(self, submission: Submission, owner: str) -> None:
         """Finish what an owner that is gone had begun: read its answer if it is whole, else the outcome is in doubt."""
@@ -145,6 +168,23 @@ class Reception:
             self.ingest(provider, generation_id, owner)
         else:
             self.inbox.set_aside(generation_id)
-            self.catalogue.generations.doubt(
-                generation_id, owner, "the process that asked ended before an answer was on disk", self.now()
-            )
+            reason = "the process that asked ended before an answer was on disk"
+            self.doubt(submission.provider, generation_id, owner, reason)
+
+    def doubt(
+        self,
+        provider: str,
+        generation_id: str,
+        owner: str,
+        reason: str,
+        request_id: str | None = None,
+    ) -> bool:
+        """Record that an outcome is unknown, and plan it once more where the provider's settings say so. A death in
+        between leaves it unknown. `request_id`: what a provider that did reply calls the request. False when the
+        generation has moved on."""
+        now = self.now()
+        answer = (request_id, now if request_id else None)
+        moved = self.catalogue.generations.doubt(generation_id, owner, reason, now, answer=answer)
+        if moved and provider in self.repeating:
+            self.catalogue.outcomes.retry_once(generation_id, self.now())
+        return moved

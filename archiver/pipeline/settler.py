@@ -15,7 +15,8 @@ from archiver.core.errors import AdapterError, Permanent
 from archiver.core.model import Outcome
 from archiver.core.ports import Store
 from archiver.pipeline import lineage
-from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.inbox import Inbox
+from archiver.pipeline.spool import Spool
 
 MOST_IN_A_BATCH = 500
 LONGEST_WAIT_S = 1.0

@@ -86,17 +86,18 @@ class Turns:
         ids: Sequence[str] | None,
         preflight: Preflight | None,
     ) -> datetime | None:
-        """When the next planned generation of these providers may be asked for, None when there is none."""
+        """When the next planned generation of these providers may be asked for, None when there is none. What waits for
+        the pace of its provider counts as due: its turn comes."""
         times: list[datetime | None] = []
         for name in providers:
             pause = self.doors.providers.pause(name, now)
             opening = _soon(now + pause, now)
             if preflight is not None and preflight.refusals:
                 fit = preflight.fit_stores
-                due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids, fit=fit)
+                due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids, fit=fit, now=now)
                 times.append(due and max(due, opening))
                 opening = max(opening, preflight.again_at())
-            due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids)
+            due = self.catalogue.fitness.next_due("planned", providers=[name], job=job, ids=ids, now=now)
             times.append(due and max(due, opening))
         return min((time for time in times if time is not None), default=None)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from archiver.core.errors import Corrupt, Permanent
 from archiver.core.model import Completed, Output
 from archiver.core.tempurl import TemporaryURL, unescape_url
+from archiver.providers.facts import facts
 
 MESSAGE_LIMIT = 200
 """Characters of a provider's own words that an error message carries."""
@@ -24,7 +25,7 @@ _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 def parse(body: bytes) -> dict[str, object]:
     """The JSON object in `body`. Raises Corrupt when it is anything else: empty, cut off, a web page, NaN, a list."""
-    text = body.strip()
+    text = body.lstrip()  # no copy where there is nothing to strip: it may have 100 MB
     if not text:
         raise Corrupt("the answer is empty")
     if text.startswith(b"<"):
@@ -48,7 +49,7 @@ def images(document: Mapping[str, object]) -> Completed:
     found = [_output(index, item) for index, item in enumerate(items)] if isinstance(items, list) else []
     outputs = tuple(output for output in found if isinstance(output, Output))
     if outputs:
-        return Completed(outputs=outputs, request_id=_identifier(document, "id", "request_id"))
+        return Completed(outputs=outputs, request_id=_identifier(document, "id", "request_id"), facts=facts(document))
     reasons = [f"item {index} {why}" for index, why in enumerate(found) if isinstance(why, str)]
     error = _error_of(document)
     raise Permanent(f"answered without images: {'; '.join(([error] if error else []) + reasons[:10]) or 'no data'}")

@@ -8,10 +8,16 @@ text of a network error, which may hold what is secret.
 
 import io
 import ipaddress
+import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +26,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectTimeout, ProxyError, ReadTimeout, SSLError
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from archiver.core.errors import AdapterError, Ambiguous, Permanent, Transient
 from archiver.core.model import Network
@@ -56,9 +63,10 @@ class Reply:
         self._raw = response.raw
         self._is_late = is_late
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body as it arrives, not decoded. Raises Ambiguous when it is cut, stalls, passes `ANSWER_LIMIT`, or is
-        not over when the time of the whole call is."""
+    def pieces(self, limit: float | None = None) -> Iterator[bytes]:
+        """The body as it arrives, not decoded. Raises Ambiguous when it is cut, stalls, passes `limit` bytes (None:
+        `ANSWER_LIMIT`), or is not over when the time of the whole call is."""
+        limit = ANSWER_LIMIT if limit is None else limit
         size = 0
         while True:
             try:
@@ -69,8 +77,8 @@ class Reply:
             if not piece:
                 break
             size += len(piece)
-            if size > ANSWER_LIMIT:
-                raise Ambiguous(f"the answer is longer than {ANSWER_LIMIT} bytes")
+            if size > limit:
+                raise Ambiguous(f"the answer is longer than {limit} bytes")
             yield piece
             if self._is_late():
                 raise Ambiguous("the answer broke off: it was still arriving when the time for the call was over")
@@ -88,21 +96,28 @@ class Reply:
 
 
 @contextmanager
-def post(
-    url: str, content: bytes, headers: Mapping[str, str], *, timeouts: tuple[float, float], outside: Outside
+def send(
+    method: str,
+    url: str,
+    content: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeouts: tuple[float, float],
+    outside: Outside,
+    tail_s: float = TAIL_S,
 ) -> Iterator[Reply]:
-    """Send `content` once. `timeouts` are seconds to connect, and to wait for each read; a body that is still dripping
-    when both and `TAIL_S` are over is cut.
+    """Send a request once. `timeouts` are seconds to connect, and to wait for each read; a body that is still dripping
+    when both and `tail_s` are over is cut.
 
     Raises Transient when the request did not leave this machine, Permanent when it never can (a CA file that is
     missing, a header that is none), and Ambiguous in all other cases. Any status is a reply.
     """
     body = _Body(content)
     network = outside.network
-    end = outside.elapsed() + sum(timeouts) + TAIL_S
+    end = outside.elapsed() + sum(timeouts) + tail_s
     with closing(_OwnConnection(max_retries=0)) as adapter:
         try:
-            request = requests.Request("POST", url, headers=dict(headers), data=body).prepare()
+            request = requests.Request(method, url, headers=dict(headers), data=body if content else None).prepare()
             response = adapter.send(
                 request,
                 stream=True,
@@ -114,6 +129,27 @@ def post(
             raise _judge(error, body.left) from None
         with closing(response):
             yield Reply(response, lambda: outside.elapsed() > end)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from a `Retry-After` header in either of its forms, at least 1 and at most 3600.
+
+    None when there is no header or nobody could read it.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,9})?", text):
+        wait = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+            # "-0000" gives a naive time: UTC by the standard of mail dates.
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            wait = (moment - now).total_seconds()
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
+    return min(max(wait, 1.0), 3600.0)
 
 
 def is_loopback(host: str) -> bool:
@@ -147,6 +183,24 @@ class _OwnConnection(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         return super().proxy_manager_for(proxy, socket_options=_SOCKET_OPTIONS, **options)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        super().cert_verify(conn, url, verify, cert)
+        if conn.ca_certs:
+            # A context of its own would hold all certificates of the bundle once more: 0.7 MB for every open request.
+            conn.conn_kw["ssl_context"] = _trusting(conn.ca_certs, Path(conn.ca_certs).stat().st_mtime_ns)
+            conn.ca_certs = None
+
+
+@lru_cache(maxsize=4)
+def _trusting(ca_file: str, _changed_at: int) -> ssl.SSLContext:
+    """What all connections that trust this bundle share; a bundle that was replaced is read anew."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    try:
+        context.load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        raise SSLError(error) from None
+    return context
 
 
 def _proxies(url: str, network: Network) -> dict[str, str]:

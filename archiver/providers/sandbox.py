@@ -19,9 +19,10 @@ from pydantic import Field
 
 from archiver.core.errors import Permanent, Transient, Unusable
 from archiver.core.model import Accepted, Answer, Ask, Completed, Promise
+from archiver.core.news import Remark
 from archiver.core.ports import AnswerSink, Outside
 from archiver.core.pricing import micro_usd
-from archiver.providers import answers
+from archiver.providers import answers, checking
 from archiver.providers.sandbox_server import Picture, SandboxServer
 from archiver.settings import Duration, Section
 
@@ -109,6 +110,10 @@ class Sandbox:
         """Stop serving, and end the waiting of open requests."""
         self._closed.set()
         self._server.close()
+
+    def check(self, ask: Ask) -> tuple[Remark, ...]:
+        """See `Provider.check`."""
+        return checking.unbuildable(lambda: _work(ask, self._now()))
 
     def submit(self, ask: Ask, sink: AnswerSink) -> None:
         """See `Provider.submit`. Raises Permanent for a size or a number of images that it does not draw."""

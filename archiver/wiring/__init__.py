@@ -12,7 +12,7 @@ from pathlib import Path
 from archiver.catalogue import Catalogue
 from archiver.config import Config
 from archiver.core.errors import Unusable, UsageError
-from archiver.wiring.adapters import check_secrets, load_config, prices
+from archiver.wiring.adapters import check_secrets, load_config, request_settings, tariffs
 from archiver.wiring.budgets import budget_limits
 from archiver.wiring.surroundings import new_id, now, set_up_logging
 
@@ -25,8 +25,9 @@ __all__ = [
     "new_id",
     "now",
     "open_catalogue",
-    "prices",
+    "request_settings",
     "set_up_logging",
+    "tariffs",
 ]
 
 FOLDERS = ("owners", "inbox", "spool", "parts", "providers", "stores")

@@ -4,19 +4,21 @@ Adapters are found by entry points, built-in ones like any plugin; their heavy l
 """
 
 import os
-from decimal import Decimal
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from archiver import config as configuration
 from archiver.config import Config
 from archiver.core.errors import ConfigurationError
 from archiver.core.model import SecretReference
 from archiver.core.ports import Outside
+from archiver.core.pricing import Prices, Tariff, micro_usd
 from archiver.wiring.budgets import check_budgets
-from archiver.wiring.surroundings import machine_zone, resolve_secret
+from archiver.wiring.surroundings import machine_zone, now, resolve_secret
 
 
 def load_config(explicit: str | None) -> Config:
@@ -27,13 +29,29 @@ def load_config(explicit: str | None) -> Config:
         _settings(config, "providers", name)
     for name in config.stores:
         _settings(config, "stores", name)
-    check_budgets(config, prices(config))
+    models = {name: str(getattr(_settings(config, "providers", name)[1], "model", "")) for name in config.providers}
+    check_budgets(config, tariffs(config), models, now().date())
     return config
 
 
-def prices(config: Config) -> dict[str, Decimal | None]:
-    """What one image costs in US dollars, by the name of the provider. None: its adapter is not told."""
-    return {name: getattr(_settings(config, "providers", name)[1], "price_usd", None) for name in config.providers}
+def tariffs(config: Config) -> dict[str, Tariff]:
+    """What each provider charges, by its name: what its section says, else the price table. Raises
+    ConfigurationError."""
+    prices = configuration.load_prices(config.archiver.prices_file)
+    return {name: _tariff(_settings(config, "providers", name)[1], prices) for name in config.providers}
+
+
+def _tariff(settings: Any, prices: Prices) -> Tariff:
+    """Of several addresses the first one is where the account is; an adapter of others may have none of these keys."""
+    price, addresses = getattr(settings, "price_usd", None), getattr(settings, "base_url", ())
+    first = addresses if isinstance(addresses, str) else next(iter(addresses), "")
+    parameters = getattr(settings, "parameters", {})
+    return Tariff(
+        image_micro=None if price is None else micro_usd(price),
+        prices=prices.at(urlsplit(first).hostname or ""),
+        parameters=parameters if isinstance(parameters, Mapping) else {},
+        mode=getattr(settings, "mode", None),
+    )
 
 
 def check_secrets(config: Config) -> None:
@@ -43,9 +61,11 @@ def check_secrets(config: Config) -> None:
         for name in names:
             _, settings = _settings(config, kind, name)
             for key, value in settings:
-                if isinstance(value, SecretReference):
+                for reference in value if isinstance(value, tuple) else (value,):
+                    if not isinstance(reference, SecretReference):
+                        continue
                     try:
-                        resolve_secret(value, config.path.parent)
+                        resolve_secret(reference, config.path.parent)
                     except ConfigurationError as error:
                         raise ConfigurationError(str(error), f"{kind}.{name}.{key}") from error
     if isinstance(webhook := config.alerts.webhook, SecretReference):
@@ -53,6 +73,20 @@ def check_secrets(config: Config) -> None:
             configuration.check_webhook(resolve_secret(webhook, config.path.parent))
         except (ConfigurationError, ValueError) as error:
             raise ConfigurationError(str(error), "alerts.webhook") from None
+
+
+#: Settings of providers that change nothing in what is asked for.
+_NOT_ASKED = frozenset({
+    "allow_http", "api_key", "base_url", "concurrency", "fault_rate", "free_codes", "free_statuses", "gather",
+    "latency", "lifetime", "most_at_once", "poll_interval", "price_usd",
+})  # fmt: skip
+
+
+def request_settings(config: Config, provider: str) -> dict[str, object]:
+    """The settings of a provider that may change what it is asked for, as written: a request under other settings is
+    another request. One that nobody here knows counts."""
+    section = config.providers[provider]
+    return {"kind": section.kind} | {key: value for key, value in section.settings.items() if key not in _NOT_ASKED}
 
 
 def _module(kind: str, name: str, path: str) -> ModuleType:

@@ -5,14 +5,13 @@ known, before anything is spent.
 """
 
 from collections.abc import Mapping
-from datetime import tzinfo
-from decimal import Decimal
+from datetime import date, tzinfo
 from zoneinfo import ZoneInfo
 
 from archiver.config import Budgeted, Config
 from archiver.core.budget import EVERYTHING, Limit
 from archiver.core.errors import ConfigurationError
-from archiver.core.pricing import micro_usd
+from archiver.core.pricing import Order, Tariff, micro_usd
 
 
 def budget_limits(config: Config) -> tuple[Limit, ...]:
@@ -44,19 +43,33 @@ def _limits(
     return tuple(found)
 
 
-def check_budgets(config: Config, prices: Mapping[str, Decimal | None]) -> None:
-    """Refuse a budget that holds for a provider without a price (`prices`, by the provider's name). Raises
-    ConfigurationError."""
-    used_by = {job.name: {job.provider} for job in config.jobs}
+def check_budgets(config: Config, tariffs: Mapping[str, Tariff], models: Mapping[str, str], today: date) -> None:
+    """Refuse a budget that holds for a provider or a job without a price. `tariffs` and `models` are by the provider's
+    name. Raises ConfigurationError."""
     for limit in budget_limits(config):
-        if limit.job is not None:
-            providers = used_by[limit.job]
-        else:
-            providers = set(config.providers) if limit.provider is None else {limit.provider}
-        for name in sorted(providers):
-            if prices[name] is None:
-                raise ConfigurationError(
-                    f"its provider {name} has no price; set providers.{name}.price_usd to what one image costs"
-                    f" (in {config.path})",
-                    key=f"{limit.scope}.budget_usd_per_{limit.per}",
-                )
+        key = f"{limit.scope}.budget_usd_per_{limit.per}"
+        providers = set(config.providers) if limit.provider is None else {limit.provider}
+        if limit.job is None:
+            for name in sorted(providers):
+                if tariffs[name].image_micro is None and not tariffs[name].prices.knows(models[name]):
+                    raise _unpriced(config, key, name, f"its provider {name} has no price for the model {models[name]}")
+        for job in config.jobs:
+            if limit.job not in (None, job.name) or job.provider not in providers:
+                continue
+            order = Order(model=models[job.provider], on=today, size=job.size, n=job.n, parameters=dict(job.parameters))
+            if tariffs[job.provider].price(order) is None:
+                text = f"there is no price for what job {job.name} asks of provider {job.provider}: {_words(order)}"
+                raise _unpriced(config, key, job.provider, text)
+
+
+def _words(order: Order) -> str:
+    quality = f", quality {order.quality}" if "quality" in order.parameters else ""
+    return f"model {order.model}, size {order.size_word}{quality}"
+
+
+def _unpriced(config: Config, key: str, provider: str, text: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{text}; set providers.{provider}.price_usd to what one image costs, or write a row for it into"
+        f" archiver.prices_file (in {config.path})",
+        key=key,
+    )

@@ -16,16 +16,18 @@ from archiver.core.errors import UsageError
 from archiver.core.ports import Outside, Provider, Store
 from archiver.pipeline import Job, Pipeline
 from archiver.pipeline.backfill import Backfill
+from archiver.pipeline.inbox import Inbox
 from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
-from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
-from archiver.resilience import Doors, GatedStore
+from archiver.resilience import Doors, GatedStore, Paces
 from archiver.transport import AddressGuard, CurlEngine, FetchLimits
 from archiver.wiring import choose_stores, make_data_dir
-from archiver.wiring.adapters import connect
+from archiver.wiring.adapters import connect, request_settings, tariffs
 from archiver.wiring.budgets import budget_limits
+from archiver.wiring.key_watch import KeyWatch
 from archiver.wiring.surroundings import elapsed, luck, new_id, now, resolve_secret
 
 
@@ -54,11 +56,15 @@ class House:
                 provider=job.provider,
                 model=self.pipeline.providers[job.provider].model,
                 stores=job.stores,
-                prompts=partial(configuration.job_prompts, job),
+                wishes=partial(configuration.job_wishes, job),
                 size=job.size,
                 n=job.n,
                 priority=job.priority,
                 tags=job.tags,
+                parameters=job.parameters,
+                inputs=job.inputs,
+                settings=request_settings(self.config, job.provider),
+                reuse=job.reuse,
             )
             for job in chosen
         ]
@@ -93,7 +99,7 @@ def _pipeline(
     outside: Outside,
 ) -> tuple[Mapping[str, Store], Pipeline]:
     """The stores, each behind its gate, and the pipeline over all."""
-    settings, doors = config.archiver, Doors()
+    settings, doors = config.archiver, Doors(paces=_paces(config))
     stores: dict[str, Store] = {
         name: GatedStore(inner=connect(config, "stores", name, outside), gates=doors.stores, now=now, luck=luck)
         for name in config.stores
@@ -103,7 +109,16 @@ def _pipeline(
         catalogue=catalogue,
         owner=owner,
         providers=providers,
-        reception=Reception(catalogue=catalogue, providers=providers, inbox=inbox, spool=spool, now=now, new_id=new_id),
+        reception=Reception(
+            catalogue=catalogue,
+            providers=providers,
+            inbox=inbox,
+            spool=spool,
+            now=now,
+            new_id=new_id,
+            tariffs=tariffs(config),
+            repeating=[name for name, section in config.providers.items() if section.on_unknown == "retry"],
+        ),
         carrier=Carrier(
             fetch=partial(engine.fetch, limits=FetchLimits(max_bytes=config.fetch.max_bytes)),
             stores=stores,
@@ -135,6 +150,10 @@ def _pipeline(
     return stores, pipeline
 
 
+def _paces(config: Config) -> Paces:
+    return Paces({name: rate for name, section in config.providers.items() if (rate := section.rate)}, elapsed)
+
+
 @contextmanager
 def open_house(config: Config) -> Iterator[House]:
     """Build the pipeline, take over from processes that are gone, and close everything at the end."""
@@ -160,6 +179,7 @@ def open_house(config: Config) -> Iterator[House]:
             network=network,
             engine=engine,
             state_dir=data_dir / "providers",
+            key_news=KeyWatch(catalogue, now),
         )
         providers: dict[str, Provider] = {
             name: connect(config, "providers", name, outside) for name in config.providers

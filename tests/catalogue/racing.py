@@ -73,7 +73,7 @@ def plan_ticks(folder: Path, number: int) -> list[int]:
     won = [
         tick
         for tick in range(60)
-        if catalogue.generations.plan(
+        if catalogue.ticks.plan(
             "daily",
             NOW.replace(minute=tick),
             [

@@ -27,7 +27,9 @@ def day(micro: int, **changes: Any) -> Limit:
 
 def begin(catalogue: Catalogue, *limits: Limit, at: datetime = NOW, price: int | None = PRICE) -> Submission | None:
     """Ask for the next generation that has room."""
-    return catalogue.generations.begin_submit("apiyi", "me", at, price_micro=price, limits=limits)
+    return catalogue.generations.begin_submit(
+        "apiyi", "me", at, cost=lambda order: None if price is None else price * order.n, limits=limits
+    )
 
 
 def begin_all(catalogue: Catalogue, *limits: Limit, at: datetime = NOW, price: int | None = PRICE) -> list[str]:
@@ -46,7 +48,7 @@ def plan(catalogue: Catalogue, count: int, **changes: Any) -> None:
     if "job" in changes:
         job = changes["job"]
         drafts = [draft(number, origin="job", position=number, **changes) for number in range(count)]
-        assert catalogue.generations.plan(job, NOW, drafts, NOW)
+        assert catalogue.ticks.plan(job, NOW, drafts, NOW)
     else:
         catalogue.generations.add([draft(number, **changes) for number in range(count)], NOW)
 
@@ -95,7 +97,7 @@ def test_others_go_on_when_a_job_has_no_room(catalogue: Catalogue) -> None:
     plan(catalogue, 3, job="cats", n=3)
     catalogue.generations.add([draft("free"), draft("dogs")], NOW)
     small = draft("small", origin="job", job="cats", position=0, n=1)
-    assert catalogue.generations.plan("cats", NOW + timedelta(hours=1), [small], NOW)
+    assert catalogue.ticks.plan("cats", NOW + timedelta(hours=1), [small], NOW)
     cats = day(4 * PRICE, scope="jobs.cats", job="cats")
     assert begin_all(catalogue, cats) == ["g0", "gfree", "gdogs", "gsmall"]
     assert spent(catalogue) == {("jobs.cats", "2026-11-20"): 4 * PRICE}
@@ -140,7 +142,7 @@ def test_two_full_jobs_under_a_budget_with_room_both_wait(catalogue: Catalogue) 
     """What the common budget gives back at a refusal sets nobody free: they would take turns for ever."""
     for job in ("cats", "dogs"):
         drafts = [draft(f"{job}{i}", origin="job", job=job, position=i) for i in range(3)]
-        assert catalogue.generations.plan(job, NOW, drafts, NOW)
+        assert catalogue.ticks.plan(job, NOW, drafts, NOW)
     limits = (
         day(100 * PRICE, per="month"),
         *(day(PRICE, scope=f"jobs.{job}", job=job) for job in ("cats", "dogs")),
@@ -234,7 +236,7 @@ def spend_all(folder: Path, number: int) -> list[str]:
     limits = (day(40 * PRICE), day(25 * PRICE, scope="jobs.cats", job="cats"))
     owner, taken = f"process {number}", []
     generations = catalogue.generations
-    while found := generations.begin_submit("apiyi", owner, NOW, price_micro=PRICE, limits=limits):
+    while found := generations.begin_submit("apiyi", owner, NOW, cost=lambda order: PRICE * order.n, limits=limits):
         ident = found.ask.generation_id
         if found.attempts == 1 and ident.endswith("3"):
             assert generations.withdraw(ident, owner, NOW, "429", NOW)
@@ -255,7 +257,7 @@ def contest(race: racing.Race, tmp_path_factory: pytest.TempPathFactory) -> Iter
     catalogue = opened(folder)
     for job in ("cats", "dogs"):
         drafts = [draft(f"{job}{i}", origin="job", job=job, position=i, n=2) for i in range(60)]
-        assert catalogue.generations.plan(job, NOW, drafts, NOW)
+        assert catalogue.ticks.plan(job, NOW, drafts, NOW)
     taken = [ident for part in race.run(spend_all, folder) for ident in part]
     yield catalogue, taken
     catalogue.close()

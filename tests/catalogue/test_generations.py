@@ -154,7 +154,7 @@ def test_accepted_work_is_polled_by_one_process_at_a_time(catalogue: Catalogue) 
     """It carries its handle, and it is not due again before `again`; whoever polls may say that it failed."""
     catalogue.generations.add([draft()], NOW)
     take(catalogue)
-    poll, again = catalogue.generations.next_poll, NOW + timedelta(seconds=6)
+    poll, again = catalogue.awaiting.next_poll, NOW + timedelta(seconds=6)
     assert poll("apiyi", "you", NOW, again) is None
     assert catalogue.generations.accept("g0", "me", "task-1", NOW + timedelta(seconds=1), NOW)
     assert poll("apiyi", "you", NOW, again) is None
@@ -222,7 +222,6 @@ def test_a_late_answer_still_brings_the_images_home(catalogue: Catalogue, move: 
 
 def test_nobody_completes_what_was_never_asked_for(catalogue: Catalogue) -> None:
     catalogue.generations.add([draft()], NOW)
-    assert not is_awaited(catalogue)
     assert not answer(catalogue, 0)
     catalogue.generations.cancel(["g0"], NOW)
     assert not answer(catalogue, 0)

@@ -13,17 +13,21 @@ from archiver.catalogue import Catalogue
 from archiver.core.states import BIRTH, MACHINES, pairs, states
 from tests.catalogue.filling import DIGEST, arrival, ask, completed, opened, raw, sqlite
 
-TABLES = {"generation": "generations", "image": "images", "copy": "copies"}
+TABLES = {"generation": "generations", "image": "images", "copy": "copies", "batch": "batches"}
 KEYS = {"generation": "id = 'gplan'", "image": "id = 'i0'", "copy": "image_id = 'i0' and store = 'here'"}
+KEYS["batch"] = "id = 'b0'"
 PROOF = f"sha256 = '{DIGEST}', key = store || '/k', proof = 'read-back', confirmed_at = 'now', lineage_key = 'record'"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
-    """One planned generation, and one pending image with two wanted copies."""
+    """One planned generation, one batch, and one pending image with two wanted copies."""
     catalogue = opened(tmp_path_factory.mktemp("guards"))
     completed(catalogue, arrival())
     plan(catalogue)
+    raw(catalogue).execute(
+        "insert into batches (id, provider, state, n, created_at, handle) values ('b0', 'p', 'gathered', 1, 'now', 'h')"
+    )
     yield catalogue
     catalogue.close()
 
@@ -67,7 +71,7 @@ def bring(db: Any, machine: str, state: str) -> None:
             for source, target in sorted(pairs(machine))
             if source in ways and target not in ways
         }
-    born = {"generation": "planned", "image": "pending", "copy": "wanted"}[machine]
+    born = {"generation": "planned", "image": "pending", "copy": "wanted", "batch": "gathered"}[machine]
     path = ways[state] if state not in BIRTH[machine] or state == born else [state]
     for step in path:
         move(db, machine, step)
@@ -114,6 +118,8 @@ def test_a_row_is_born_exactly_in_the_states_that_the_machine_names(db: Any, mac
         "image": "insert into images (id, generation_id, idx, state, deadline, deadline_from, give_up_at, created_at)"
         " values ('new', 'gplan', 0, :state, 'then', 'url', 'later', 'now')",
         "copy": "insert into copies (image_id, store, state) values ('i0', 'third', :state)",
+        "batch": "insert into batches (id, provider, state, n, created_at, handle)"
+        " values ('new', 'p', :state, 1, 'now', 'h')",
     }[machine]
     if state in BIRTH[machine]:
         assert db.execute(statement, {"state": state}).rowcount == 1

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.catalogue import Catalogue, migrations
+from archiver.catalogue import Catalogue
+from archiver.catalogue.migrations import first
 from archiver.core.errors import Unusable
 from tests.catalogue import racing
 from tests.catalogue.filling import FILE, NOW, ask, draft, opened, raw, sqlite, whole
@@ -95,7 +96,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_failed_migration_leaves_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schema, mark and views come in one transaction: the next start begins anew."""
-    monkeypatch.setattr(migrations, "_FIRST", (*migrations._FIRST, "create table jobs (again)"))
+    monkeypatch.setattr(first, "_FIRST", (*first._FIRST, "create table jobs (again)"))
     with pytest.raises(Unusable, match="already exists"):
         opened(tmp_path)
     connection = sqlite.connect(tmp_path / FILE)

@@ -91,10 +91,10 @@ def test_how_generations_stand(catalogue: Catalogue) -> None:
 
 
 def test_jobs_with_their_ticks(catalogue: Catalogue) -> None:
-    catalogue.generations.see_job("daily", "0 9 * * *", NOW)
-    catalogue.generations.see_job("new", "0 9 * * *", NOW)
-    catalogue.generations.plan("daily", NOW, [], NOW)
-    catalogue.generations.plan("daily", NOW + HOUR, [], NOW)
+    catalogue.ticks.see_job("daily", "0 9 * * *", NOW)
+    catalogue.ticks.see_job("new", "0 9 * * *", NOW)
+    catalogue.ticks.plan("daily", NOW, [], NOW)
+    catalogue.ticks.plan("daily", NOW + HOUR, [], NOW)
     ticks = catalogue.reports.last_ticks()
     assert (ticks["daily"]["last_tick"], ticks["daily"]["ticks"]) == (as_text(NOW + HOUR), 2)
     assert (ticks["new"]["last_tick"], ticks["new"]["ticks"]) == (None, 0)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_first_seen_stays_until_the_schedule_changes(catalogue: Catalogue) -> None:
     """`every 2h` counts from the moment when the job was first seen, not from each start."""
-    see = catalogue.generations.see_job
+    see = catalogue.ticks.see_job
     assert see("daily", "every 2h", NOW) == NOW
     assert see("daily", "every 2h", NOW + HOUR) == NOW
     assert see("other", "every 2h", NOW + HOUR) == NOW + HOUR
@@ -26,19 +26,19 @@ def test_first_seen_stays_until_the_schedule_changes(catalogue: Catalogue) -> No
 
 
 def test_last_tick_is_the_latest_that_was_claimed(catalogue: Catalogue) -> None:
-    assert catalogue.generations.last_tick("daily") is None
+    assert catalogue.ticks.last("daily") is None
     for hours in (2, 5, 3):
-        assert catalogue.generations.plan("daily", NOW + hours * HOUR, [], NOW)
-    catalogue.generations.plan("other", NOW + 9 * HOUR, [], NOW)
-    assert catalogue.generations.last_tick("daily") == NOW + 5 * HOUR
+        assert catalogue.ticks.plan("daily", NOW + hours * HOUR, [], NOW)
+    catalogue.ticks.plan("other", NOW + 9 * HOUR, [], NOW)
+    assert catalogue.ticks.last("daily") == NOW + 5 * HOUR
 
 
 def test_a_tick_plans_its_drafts_once(catalogue: Catalogue) -> None:
     """The second plan of a tick changes nothing, whatever it brings."""
     drafts = [draft(number, origin="job", job="daily", position=number, tags=("动物",)) for number in range(3)]
-    assert catalogue.generations.plan("daily", NOW, drafts, NOW)
-    assert not catalogue.generations.plan("daily", NOW, [draft(9, origin="job", job="daily", position=9)], NOW + HOUR)
-    assert catalogue.generations.plan("other", NOW, [], NOW)
+    assert catalogue.ticks.plan("daily", NOW, drafts, NOW)
+    assert not catalogue.ticks.plan("daily", NOW, [draft(9, origin="job", job="daily", position=9)], NOW + HOUR)
+    assert catalogue.ticks.plan("other", NOW, [], NOW)
     found = ask(catalogue, "select id, state, scheduled_for, tags from generations order by seq")
     assert found == [(f"g{number}", "planned", as_text(NOW), '["动物"]') for number in range(3)]
 
@@ -61,10 +61,10 @@ def test_planning_that_fails_midway_leaves_nothing(catalogue: Catalogue) -> None
     catalogue.generations.add([draft("taken")], NOW)
     drafts = [draft(0), draft(1), draft("taken")]
     with pytest.raises(sqlite.IntegrityError):
-        catalogue.generations.plan("daily", NOW, drafts, NOW)
+        catalogue.ticks.plan("daily", NOW, drafts, NOW)
     assert ask(catalogue, "select id from generations") == [("gtaken",)]
-    assert catalogue.generations.last_tick("daily") is None
-    assert catalogue.generations.plan("daily", NOW, drafts[:2], NOW)
+    assert catalogue.ticks.last("daily") is None
+    assert catalogue.ticks.plan("daily", NOW, drafts[:2], NOW)
 
 
 class Deadly(Sequence[Draft]):
@@ -87,11 +87,11 @@ def test_planning_that_is_killed_midway_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from tests.catalogue.filling import opened, NOW\n"
         "from tests.catalogue.test_ticks import Deadly\n"
-        "opened(pathlib.Path(sys.argv[1])).generations.plan('daily', NOW, Deadly(), NOW)"
+        "opened(pathlib.Path(sys.argv[1])).ticks.plan('daily', NOW, Deadly(), NOW)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     catalogue = opened(tmp_path)
     assert ask(catalogue, "select * from generations") == ask(catalogue, "select * from ticks") == []
-    assert catalogue.generations.plan("daily", NOW, [draft()], NOW)
+    assert catalogue.ticks.plan("daily", NOW, [draft()], NOW)
     catalogue.close()

@@ -1,9 +1,10 @@
 """The facts behind alerts, and the memory of what people were told."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from archiver.catalogue import Catalogue
-from archiver.core.alerting import Alert, Facts, Told
+from archiver.core.alerting import Alert, Facts, Spent, Told
+from archiver.core.budget import Limit, purses
 from archiver.core.model import ImageInfo
 from tests.catalogue.filling import (
     HOUR,
@@ -117,3 +118,22 @@ def test_what_was_told_is_remembered_until_it_has_cleared(catalogue: Catalogue) 
     watching.remember({}, later)
     assert watching.told() == {}
     assert whole(catalogue)
+
+
+def test_budgets_are_those_of_now_with_the_limits_of_now(catalogue: Catalogue) -> None:
+    """One that nobody configures any more, and one of yesterday, are nobody's concern; what was told is remembered."""
+    day = Limit(scope="archiver", per="day", micro=100_000, zone=UTC)
+    other = Limit(scope="jobs.gone", per="month", micro=100_000, zone=UTC)
+    catalogue.generations.add([draft(number) for number in range(2)], NOW)
+    for at in (NOW - timedelta(days=1), NOW):
+        assert catalogue.generations.begin_submit("apiyi", "me", at, cost=lambda _: 80_000, limits=(day, other))
+        other = Limit(scope="jobs.gone", per="month", micro=10**9, zone=UTC)
+    assert catalogue.watching.facts(NOW).budgets == ()
+    raised = Limit(scope="archiver", per="day", micro=200_000, zone=UTC)
+    expected = Spent(scope="archiver", period="2026-11-20", spent_micro=80_000, limit_micro=200_000)
+    assert catalogue.watching.facts(NOW, purses([raised], NOW)).budgets == (expected,)
+    alert = Alert(kind="budget", level="warn", text="t", subject=expected.subject)
+    catalogue.watching.remember({alert: Told(level="warn")}, NOW)
+    (found,) = catalogue.watching.facts(NOW, purses([day], NOW)).budgets
+    assert (found.is_told, found.limit_micro) == (True, 100_000)
+    assert catalogue.watching.facts(NOW, purses([day], NOW + timedelta(days=1))).budgets == ()

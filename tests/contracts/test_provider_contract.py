@@ -9,8 +9,9 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,12 @@ from hypothesis import strategies as st
 from archiver.core.errors import AdapterError, Ambiguous, Corrupt, Permanent, Throttled, Transient
 from archiver.core.model import Accepted, Answer, Completed, HttpReply, Network, SecretReference
 from archiver.core.ports import Outside, Provider
-from archiver.providers import images, sandbox
+from archiver.providers import account, chat, gemini, images, sandbox, tasks
+from tests.doubles.chat import ChatProvider
+from tests.doubles.gemini import GeminiProvider
+from tests.doubles.ledger import Paid
 from tests.doubles.provider import ImagesProvider, Mishap
+from tests.doubles.tasks import TASK_SETTINGS, TaskProvider
 from tests.providers.paid import KEY, SIGNED, START, Kept, NoEngine, ask, outside
 
 
@@ -31,27 +36,54 @@ class Subject:
 
     make: Callable[[Outside], Provider]
     outside: Outside
-    double: ImagesProvider | None = None
+    double: Paid | TaskProvider | None = None
 
     def provider(self) -> Provider:
         return self.make(self.outside)
 
 
+def _paid(kind: str, base_url: str, **more: object) -> Callable[[Outside], Provider]:
+    module = {"images": images, "chat": chat, "gemini": gemini}[kind]
+    values = {"base_url": base_url, "model": "m-1", "api_key": "env:KEY", **more}
+    return lambda hands: module.connect("one", module.Settings.model_validate(values), hands)
+
+
 def _images(base_url: str, response_format: str) -> Callable[[Outside], Provider]:
-    values = {"base_url": base_url, "model": "m-1", "api_key": "env:KEY", "response_format": response_format}
-    return lambda hands: images.connect("one", images.Settings.model_validate(values), hands)
+    return _paid("images", base_url, response_format=response_format)
 
 
-FORMS = ["images url", "images b64_json", "sandbox url", "sandbox b64_json", "sandbox task"]
+def _tasks(base_url: str, dialect: str) -> Callable[[Outside], Provider]:
+    values = {"base_url": base_url, "api_key": "env:KEY", **TASK_SETTINGS[dialect]}
+    return lambda hands: tasks.connect("one", tasks.Settings.model_validate(values), hands)
+
+
+#: The kinds over HTTP: the double of each, in a form of answer, and a provider that asks it.
+PAID: dict[str, tuple[Callable[..., Paid], Callable[[str], Callable[[Outside], Provider]]]] = {
+    "images url": (ImagesProvider, lambda base: _images(base, "url")),
+    "images b64_json": (ImagesProvider, lambda base: _images(base, "b64_json")),
+    **{
+        f"chat {form}": (partial(ChatProvider, form=form), partial(_paid, "chat"))
+        for form in ("data", "markdown", "bare", "images")
+    },
+    **{f"gemini {form}": (partial(GeminiProvider, form=form), partial(_paid, "gemini")) for form in ("inline", "url")},
+}
+#: Every dialect of tasks that can make three images of one request; BFL makes one.
+TASKS = [f"tasks {dialect}" for dialect in TASK_SETTINGS if dialect != "bfl"]
+FORMS = [*PAID, *TASKS, "sandbox url", "sandbox b64_json", "sandbox task"]
 
 
 @pytest.fixture(params=FORMS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    kind, form = request.param.split()
-    if kind == "images":
-        with ImagesProvider() as double:
-            hands = outside(tmp_path / "state", secret=double.api_key)
-            yield Subject(_images(double.endpoint, form), hands, double)
+    if request.param in PAID:
+        make_double, asking = PAID[request.param]
+        with make_double() as double:
+            yield Subject(asking(double.endpoint), outside(tmp_path / "state", secret=double.api_key), double)
+        return
+    form = request.param.split()[1]
+    if request.param in TASKS:
+        with TaskProvider(form, running=0) as task_double:
+            hands = outside(tmp_path / "state", secret=task_double.api_key)
+            yield Subject(_tasks(task_double.endpoint, form), hands, task_double)
         return
     hands = outside(tmp_path / "state")
     values = {"tasks": True} if form == "task" else {"response_format": form}
@@ -105,7 +137,7 @@ def completed(provider: Provider, answer: Answer) -> Completed:
 
 def submitted(provider: Provider, n: int = 1) -> Answer:
     sink = Kept()
-    provider.submit(ask(n=n), sink)
+    provider.submit(ask(n=n, model=provider.model), sink)
     return sink.answer()
 
 
@@ -190,17 +222,19 @@ MISHAPS: dict[str, tuple[Mishap, type[AdapterError] | int]] = {
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.parametrize("form", ["images url", "chat markdown", "gemini url"])
 def test_whatever_happens_is_paid_at_most_once_and_never_called_unpaid(
-    mishap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, mishap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One submit is one request; where the ledger has a charge, there is an answer on disk or a doubt."""
-    monkeypatch.setattr(images, "_READ_S", 0.5)
+    monkeypatch.setattr(account, "READ_S", 0.5)
     script, expected = MISHAPS[mishap]
     sink = Kept()
     raised: AdapterError | None = None
     found = 0
-    with ImagesProvider(itertools.repeat(script)) as double:
-        provider = _images(double.endpoint, "url")(outside(tmp_path, secret=double.api_key))
+    make_double, asking = PAID[form]
+    with make_double(itertools.repeat(script)) as double:
+        provider = asking(double.endpoint)(outside(tmp_path, secret=double.api_key))
         try:
             provider.submit(ask(n=3), sink)
         except AdapterError as error:
@@ -231,7 +265,7 @@ def test_an_outage_of_the_provider_costs_nothing(tmp_path: Path) -> None:
 # The form of an adapter
 
 
-@pytest.mark.parametrize("module", [images, sandbox])
+@pytest.mark.parametrize("module", [chat, gemini, images, sandbox, tasks])
 def test_an_adapter_is_a_module_with_settings_and_connect(module: object) -> None:
     """What an entry point must name; an unknown key is an error, so that a typing mistake is found."""
     assert list(inspect.signature(module.connect).parameters) == ["name", "settings", "outside"]  # type: ignore[attr-defined]
@@ -242,9 +276,23 @@ def test_an_adapter_is_a_module_with_settings_and_connect(module: object) -> Non
 # Whatever comes, `read` gives a value or one of two words.
 
 _NAMES = st.sampled_from(
-    ["data", "url", "b64_json", "revised_prompt", "task_id", "status", "result", "error", "message", "code", "id", "n"]
+    "data url b64_json revised_prompt task_id status result error message code id n choices content images type "
+    "candidates parts text inlineData inline_data mimeType fileData fileUri thought finishReason promptFeedback "
+    "output task_status results sample polling_url status_url response_url job ref state files href detail".split()
 )
-_ODD = [SIGNED, SIGNED.replace("&", "\\u0026"), "iVBORw0KGgo=", "data:image/png;base64,iVBO", "\ud800", KEY]
+_IMAGE = f"data:image/png;base64,{'iVBORw0KGgo' + 'A' * 30}"
+_ODD = [
+    SIGNED,
+    f"![a]({SIGNED})",
+    f"see {SIGNED}。",
+    _IMAGE,
+    f"![]({_IMAGE})",
+    SIGNED.replace("&", "\\u0026"),
+    "iVBORw0KGgo=",
+    "data:image/png;base64,iVBO",
+    "\ud800",
+    KEY,
+]
 _TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(_ODD))
 _SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _TEXTS)
 _VALUES = st.recursive(
@@ -254,9 +302,28 @@ _VALUES = st.recursive(
 )
 _ITEMS = st.lists(st.one_of(_VALUES, st.dictionaries(_NAMES, _TEXTS, max_size=4)), max_size=4)
 _ROOTS = st.one_of(_VALUES, st.dictionaries(_NAMES, st.one_of(_VALUES, _ITEMS), max_size=5))
-_BODIES = st.one_of(st.binary(max_size=200), _ROOTS.map(lambda document: json.dumps(document).encode()))
+_SHAPED = st.one_of(
+    st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"message": _ROOTS}), max_size=3)}),
+    st.fixed_dictionaries(
+        {
+            "candidates": st.lists(
+                st.fixed_dictionaries({"content": st.fixed_dictionaries({"parts": _VALUES})}), max_size=3
+            )
+        }
+    ),
+)
+_BODIES = st.one_of(
+    st.binary(max_size=200), st.one_of(_ROOTS, _SHAPED).map(lambda document: json.dumps(document).encode())
+)
 _READERS: dict[str, Provider] = {
-    "images": _images("https://api.example.com", "url")(Untouchable().outside(Path("/nowhere"))),
+    **{
+        kind: _paid(kind, "https://api.example.com")(Untouchable().outside(Path("/nowhere")))
+        for kind in ("images", "chat", "gemini")
+    },
+    **{
+        dialect: _tasks("https://api.example.com", dialect)(Untouchable().outside(Path("/nowhere")))
+        for dialect in TASK_SETTINGS
+    },
     "sandbox": sandbox.connect("one", sandbox.Settings(), Untouchable().outside(Path("/nowhere"))),
 }
 
@@ -280,6 +347,8 @@ def test_no_answer_breaks_read(kind: str, body: bytes) -> None:
         assert all(output.url or output.data for output in outcome.outputs)
         for output in outcome.outputs:
             (output.revised_prompt or "").encode()  # or no database could keep it
+        (outcome.reply or "").encode()
+        json.dumps(outcome.facts).encode()
     elif isinstance(outcome, Accepted):
         assert outcome.handle
     else:
@@ -287,3 +356,20 @@ def test_no_answer_breaks_read(kind: str, body: bytes) -> None:
         assert KEY not in outcome[1]
         assert "Signature" not in outcome[1]
         assert outcome[1].isprintable()
+
+
+def test_a_remark_is_pure_and_an_error_is_what_submit_refuses(subject: Subject) -> None:
+    """It needs no secret and no network; and what it finds nothing wrong with is not refused before it is sent."""
+    mute = replace(subject.outside, secret=_no_secret)
+    asked = subject.make(mute).check(ask())
+    assert asked == subject.provider().check(ask())
+    assert not [remark for remark in asked if remark.level == "error"]
+    wrong = ask(size="9000000x9")
+    if any(remark.level == "error" for remark in subject.provider().check(wrong)):
+        with pytest.raises(Permanent):
+            subject.provider().submit(wrong, Kept())
+    assert subject.double is None or not subject.double.charges
+
+
+def _no_secret(reference: SecretReference) -> str:
+    raise AssertionError(f"{reference} was read for a remark")

@@ -9,6 +9,7 @@ from archiver.core.alerting import (
     Count,
     Facts,
     Failing,
+    Spent,
     Told,
     Unknown,
     Waiting,
@@ -79,6 +80,33 @@ def test_unknown_outcomes_show_their_price(cost: int, unpriced: int, said: str) 
     (alert,) = conditions(facts, NOW, spool_max=1000)
     assert alert.subject == "p"
     assert alert.text.endswith(f": {said}")
+
+
+@pytest.mark.parametrize(
+    ("spent", "is_told", "levels_of_it"),
+    [
+        (799_999, False, []),
+        (800_000, False, [("budget", "warn")]),
+        (1_000_000, False, [("budget", "warn")]),
+        (700_000, True, [("budget", "warn")]),
+        (699_999, True, []),
+    ],
+)
+def test_a_budget_warns_from_80_percent_on(spent: int, is_told: bool, levels_of_it: list[tuple[str, str]]) -> None:
+    """And does not clear when a request that was free gives a little back."""
+    item = Spent(scope="archiver", period="2026-11", spent_micro=spent, limit_micro=1_000_000, is_told=is_told)
+    assert levels(Facts(budgets=(item,))) == levels_of_it
+
+
+def test_a_budget_is_told_of_once_in_its_period() -> None:
+    """The next day or month is another subject, and so another alert."""
+    item = Spent(scope="jobs.cats", period="2026-11-20", spent_micro=850_000, limit_micro=1_000_000)
+    (alert,) = conditions(Facts(budgets=(item,)), NOW, spool_max=1000)
+    assert alert.subject == "jobs.cats 2026-11-20"
+    assert alert.text.startswith("$0.85 of the $1 are spent that jobs.cats may spend in 2026-11-20")
+    assert is_due(alert, None, None, NOW)
+    assert is_due(alert, Told(level="warn"), None, NOW)
+    assert not is_due(alert, Told(level="warn", logged_at=NOW), NOW, NOW + timedelta(days=20))
 
 
 def test_no_signed_address_gets_into_a_text() -> None:

@@ -8,7 +8,8 @@ from archiver.core.states import BIRTH, COPY, GENERATION, IMAGE, MACHINES, diagr
 
 NAMES = tuple(MACHINES)
 # Nothing leads out of these: it was stopped before it cost anything, or it is done. What is stored can still be missed.
-FINAL = {"generation": {"completed", "cancelled"}, "image": set(), "copy": set()}
+FINAL = {"generation": {"completed", "cancelled", "reused"}, "image": set(), "copy": set()}
+FINAL["batch"] = {"collected", "withdrawn", "unknown"}
 
 
 def reachable(machine: str, start: str) -> set[str]:
@@ -47,7 +48,7 @@ def test_every_copy_can_still_become_confirmed() -> None:
 
 def test_every_generation_can_still_bring_images_home_unless_it_was_cancelled() -> None:
     stuck = {state for state in states("generation") if "completed" not in reachable("generation", state)}
-    assert stuck == {"cancelled"}
+    assert stuck == {"cancelled", "reused"}
 
 
 def test_what_was_sent_is_never_sent_again_by_itself() -> None:

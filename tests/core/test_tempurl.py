@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from archiver.core.tempurl import LONGEST, TemporaryURL, host_lifetime
+from archiver.core.tempurl import LONGEST, TemporaryURL, host_lifetime, is_signed
 
 SECRET = "S3cretSignature"
 OSS = (
@@ -247,3 +247,14 @@ def test_different_objects_have_different_identities(first: str, second: str) ->
 def test_known_hosts_have_a_lifetime_and_others_none(host: str, lifetime: timedelta | None) -> None:
     """The provider of the first articles promises 7 days, and its host is not in the table."""
     assert host_lifetime(TemporaryURL(f"https://{host}/7d/a.png")) == lifetime
+
+
+def test_a_signature_is_known_when_it_is_seen() -> None:
+    """By the table of schemes: what is signed is one object, never a page."""
+    for signed in (
+        "https://h/a?Expires=1&Signature=x&OSSAccessKeyId=LTAI",
+        "https://h/a?sig=x&se=2026-01-01T00:00:00Z",
+    ):
+        assert is_signed(TemporaryURL(signed))
+    for bare in ("https://h/a.png", "https://h/a?page=2&sort=date", "https://h/?q=signature"):
+        assert not is_signed(TemporaryURL(bare))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.crash.dying import ANNOUNCEMENT
 from tests.crash.oracle import OPEN_WORK, Contents, Verdict, contents_of, doubtful, judge, rows
@@ -22,6 +22,7 @@ from tests.crash.points import IMAGES_PER_PROMPT, PROMPTS, Point
 from tests.doubles.http1 import Request
 from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider
+from tests.doubles.tasks import TaskProvider
 from tests.doubles.wire import Fault, FaultScript
 from tests.world import ARCHIVER, World, file_section, oss_section
 
@@ -58,7 +59,7 @@ class Scene:
     """A world with its outside: the provider, the stores by name, and what was seen of the dead so far."""
 
     world: World
-    provider: ImagesProvider
+    provider: ImagesProvider | TaskProvider
     oss: OssDouble
     stores: dict[str, Contents]
     run: Runner
@@ -112,7 +113,11 @@ def scene(setup: str, run: Runner) -> Iterator[Scene]:
     """One of the surroundings that `points.Point` names; `run` runs its processes."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        provider = stack.enter_context(ImagesProvider())
+        provider: ImagesProvider | TaskProvider
+        if setup == "tasks":
+            provider = stack.enter_context(TaskProvider("apiyi"))
+        else:
+            provider = stack.enter_context(ImagesProvider())
         oss = stack.enter_context(OssDouble())
         world = World(folder / "user")
         world.keys_of(oss)
@@ -123,7 +128,9 @@ def scene(setup: str, run: Runner) -> Iterator[Scene]:
             sections += file_section("near", folder / "near")
         job = f'name = "cats"\nschedule = "every 1h"\nprovider = "double"\nn = {IMAGES_PER_PROMPT}\n'
         job += f"stores = {json.dumps(list(stores))}\nprompts = {json.dumps(PROMPTS, ensure_ascii=False)}\n"
-        options: dict[str, object] = {"response_format": "b64_json"} if setup == "inline" else {}
+        options: dict[str, Any] = {"response_format": "b64_json"} if setup == "inline" else {}
+        if isinstance(provider, TaskProvider):
+            options = {"kind": "tasks", "poll_interval": "200ms", **provider.settings}
         world.configure(f"{sections}\n[[jobs]]\n{job}", provider=provider, concurrency=1, **options)
         if setup == "blind":
             oss.script(_proves_nothing)

@@ -58,6 +58,7 @@ def _import_everything() -> None:
     import archiver.cli.running
     import archiver.pipeline.crew
     import archiver.providers.images
+    import archiver.providers.tasks
     import archiver.stores.local
     import archiver.stores.oss
     import archiver.wiring  # noqa: F401 - for its side effect

@@ -19,6 +19,8 @@ from typing import Any
 
 from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider
+from tests.doubles.tasks import TaskProvider
+from tests.doubles.wire import Seen
 from tests.world import World
 
 Contents = Callable[[], dict[str, bytes]]
@@ -31,6 +33,7 @@ OPEN_WORK = """
 """No rows when all is quiet."""
 
 # Two records of one copy may differ in these: the first was written by a process that died before it settled.
+_JSON = {"tags", "parameters", "inputs"}
 _MAY_DIFFER = {"archived_at", "proof"}
 
 
@@ -94,13 +97,18 @@ def _is_answer(path: Path) -> bool:
         return False
     _, _, body = path.read_bytes().partition(b"\n")
     try:
-        return bool(json.loads(body)["data"])
+        said = json.loads(body)
+        return bool(said.get("data") or said.get("task_id"))
     except ValueError:
         return False
 
 
 def judge(
-    world: World, provider: ImagesProvider, stores: Mapping[str, Contents], doubts: set[str], *secrets: str
+    world: World,
+    provider: ImagesProvider | TaskProvider,
+    stores: Mapping[str, Contents],
+    doubts: set[str],
+    *secrets: str,
 ) -> Verdict:
     """Compare ledger, bytes served, stores and catalogue when all is quiet. Raises AssertionError at the first lie.
 
@@ -136,11 +144,16 @@ def judge(
     )
 
 
-def _ledger(provider: ImagesProvider) -> Counter[str]:
+def _is_paid(seen: Seen) -> bool:
+    """A request that made something; a look at it is a GET."""
+    return seen.method == "POST" and seen.status == 200
+
+
+def _ledger(provider: ImagesProvider | TaskProvider) -> Counter[str]:
     """How often each generation was charged, by the idempotency key of the request."""
     end = time.monotonic() + 20  # a request of the dead may still be being answered
     while True:
-        paid = [seen.headers["idempotency-key"] for seen in provider.requests if seen.status == 200]
+        paid = [seen.headers["idempotency-key"] for seen in provider.requests if _is_paid(seen)]
         if len(paid) == len(provider.charges):
             return Counter(paid)
         assert time.monotonic() < end, "the double's log and its ledger disagree"
@@ -199,7 +212,7 @@ def _records(data: Path, held: Mapping[str, Mapping[str, bytes]], keys: Mapping[
                 number += 1
                 copy = (record["image_id"], store)
                 is_last_word = lineage_keys[copy] == file
-                row = {**view[copy], "tags": json.loads(view[copy]["tags"])}
+                row = {name: json.loads(value) if name in _JSON else value for name, value in view[copy].items()}
                 for name, value in row.items():
                     if is_last_word or name not in _MAY_DIFFER:
                         assert record[name] == value, f"record of {copy}: {name} is {record[name]!r}, not {value!r}"
@@ -217,7 +230,7 @@ def _assert_tidy(data: Path, unknown: set[str]) -> None:
     assert odd <= {f"{one}.odd" for one in unknown}, f"left in inbox: {odd}"
 
 
-def _assert_no_secret(world: World, provider: ImagesProvider, secrets: tuple[str, ...]) -> None:
+def _assert_no_secret(world: World, provider: ImagesProvider | TaskProvider, secrets: tuple[str, ...]) -> None:
     """No signed query, no key: neither in the data nor in what was printed. A broken-off answer is kept as it came."""
     keys = {f"key {number}": key for number, key in enumerate((provider.api_key, *secrets))}
     needles = {"a signed query": "Signature=", "an access key id": "OSSAccessKeyId=", **keys}

@@ -213,7 +213,7 @@ def inv_17(world: VirtualWorld, view: View, memory: Memory) -> None:
             text = world.stores[copy["store"]].objects[copy["lineage_key"]].decode()
             memory.records[place] = [json.loads(line) for line in text.splitlines()]
         row = dict(lineage[copy["image_id"], copy["store"]])
-        row["tags"] = json.loads(row["tags"])
+        row |= {name: json.loads(row[name]) for name in ("tags", "parameters", "inputs")}
         assert row in [{name: line[name] for name in row} for line in memory.records[place]]
 
 

@@ -87,7 +87,12 @@ BUGS: dict[str, tuple[type | ModuleType, str, str, str]] = {
     "a stale claim settles": (images, "write_settlement", " and claimed_by = :owner and claim = :claim", ""),
     "somebody else's claim is taken": (claiming, "_CLAIM", "images.claimed_until < :now", "1"),
     "a request in doubt is asked again": (policy, "after_submit", '"throttled"):', '"throttled", "ambiguous"):'),
-    "a dead process's request has failed": (Reception, "take_over", "generations.doubt(", "generations.fail("),
+    "a dead process's request has failed": (
+        Reception,
+        "take_over",
+        "self.doubt(submission.provider, generation_id, owner, reason)",
+        "self.catalogue.generations.fail(generation_id, owner, reason, self.now())",
+    ),
     "a second answer is recorded again": (generations.Generations, "complete", "and state in", "or state in"),
     "a taken key is asked for again": (Carrier, "_put", "policy.alternative_key(key, fetched.sha256)", "key"),
     "the spool is emptied too soon": (Settler, "settle", "if is_stored and ", "if "),

@@ -157,7 +157,7 @@ def life(folder: Path, stage: str, **options: Any) -> Iterator[tuple[Life, dict[
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Providers may think for minutes and stores may take some; here a moment must do."""
-    monkeypatch.setattr("archiver.providers.images._READ_S", LIMIT_S)
+    monkeypatch.setattr("archiver.providers.account.READ_S", LIMIT_S)
     monkeypatch.setattr("archiver.stores.objects._TOTAL_SECONDS", LIMIT_S)
 
 

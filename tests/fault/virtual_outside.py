@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from archiver.core.errors import Ambiguous, Corrupt, Gone, KeyTaken, Permanent, Throttled, Transient
 from archiver.core.model import Accepted, Answer, Ask, Completed, ObjectHead, Promise, Receipt
+from archiver.core.news import Remark
 from archiver.core.ports import AnswerSink, Body
 from archiver.core.tempurl import TemporaryURL
 from archiver.providers import answers
@@ -207,6 +208,10 @@ class VirtualProvider:
     bodies: dict[str, bytes] = field(default_factory=dict)
     whole: dict[str, bytes] = field(default_factory=dict)
     tasks: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+
+    def check(self, ask: Ask) -> tuple[Remark, ...]:
+        """See `core.ports.Provider`. It minds nothing."""
+        return ()
 
     def submit(self, ask: Ask, sink: AnswerSink) -> None:
         """See `core.ports.Provider`."""

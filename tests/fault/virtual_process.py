@@ -10,7 +10,8 @@ from datetime import datetime
 from archiver.core.model import Outcome, Ticket
 from archiver.core.ports import Body
 from archiver.pipeline import Pipeline
-from archiver.pipeline.spool import AnswerFile, Inbox, Spool
+from archiver.pipeline.inbox import AnswerFile, Inbox
+from archiver.pipeline.spool import Spool
 from tests.fault.virtual_outside import Fate, VirtualProvider
 
 

@@ -21,7 +21,7 @@ import structlog
 
 from archiver.catalogue import Catalogue, Draft, Owner
 from archiver.core import policy
-from archiver.core.model import Answer, Promise
+from archiver.core.model import Answer, Promise, Wish
 from archiver.pipeline import Job, Pipeline
 from archiver.pipeline.backfill import Backfill
 from archiver.pipeline.reception import Reception
@@ -86,7 +86,7 @@ class VirtualWorld:
             provider=provider,
             model="m",
             stores=("near", "far"),
-            prompts=lambda: [f"{name} fox"],
+            wishes=lambda _tick, _number: [Wish(prompt=f"{name} fox")],
             n=n,
         )
 

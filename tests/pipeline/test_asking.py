@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from archiver.core.errors import Unusable
-from archiver.pipeline.spool import AnswerFile
+from archiver.pipeline.inbox import AnswerFile
 from tests.doubles.provider import ImagesProvider, Mishap
 from tests.pipeline.workshop import Clock, open_workshop
 

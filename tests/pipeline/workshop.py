@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from archiver.core import policy
 from archiver.core.model import Network, Outcome, SecretReference
 from archiver.core.ports import Outside, Provider, Store
 from archiver.pipeline import Pipeline
+from archiver.pipeline.inbox import Inbox
 from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
-from archiver.pipeline.spool import Inbox, Spool
+from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.providers import images, sandbox
 from archiver.resilience import Doors, GatedStore
@@ -60,10 +60,14 @@ class Workshop:
         """The catalogue."""
         return self.pipeline.catalogue
 
-    def plan(self, provider: str, *prompts: str, stores: tuple[str, ...] = ("near",), n: int = 1) -> list[str]:
+    def plan(
+        self, provider: str, *prompts: str, stores: tuple[str, ...] = ("near",), n: int = 1, model: str = "m"
+    ) -> list[str]:
         """Plan one generation per prompt; their ids."""
         drafts = [
-            Draft(id=self.new_id(), origin="generate", prompt=prompt, provider=provider, model="m", stores=stores, n=n)
+            Draft(
+                id=self.new_id(), origin="generate", prompt=prompt, provider=provider, model=model, stores=stores, n=n
+            )
             for prompt in prompts
         ]
         self.catalogue.generations.add(drafts, self.clock())
@@ -123,12 +127,13 @@ def open_workshop(
     clock: Clock | None = None,
     sandbox_settings: dict[str, Any] | None = None,
     others: Callable[[Outside], dict[str, Store]] | None = None,
+    askers: Callable[[Outside], dict[str, Provider]] | None = None,
     free: Callable[[], int] | None = None,
     spool_max: int = 10**10,
     limits: FetchLimits | None = None,
     **settings: Any,
 ) -> Iterator[Workshop]:
-    """A process: stores `near` (a folder) and `far` (an OSS double) and `others`, providers `double` and `sandbox`.
+    """A process: stores `near` (a folder), `far` (an OSS double), `others`, providers `double`, `sandbox`, `askers`.
 
     With `free`, which tells the bytes free on its disk, stores have gates and money is spent after a preflight only.
     """
@@ -151,7 +156,7 @@ def open_workshop(
         outside = Outside(
             secret=secret,
             now=clock,
-            elapsed=time.monotonic,
+            elapsed=lambda: clock().timestamp(),
             network=Network(),
             engine=engine,
             state_dir=folder / "providers",
@@ -178,9 +183,10 @@ def open_workshop(
         providers: dict[str, Provider] = {}
         if double is not None:
             given = images.Settings(
-                base_url=double.endpoint, api_key=SecretReference("env:P"), model="nano-banana-pro", **settings
+                base_url=(double.endpoint,), api_key=(SecretReference("env:P"),), model="nano-banana-pro", **settings
             )
             providers["double"] = images.connect("double", given, outside)
+        providers |= askers(outside) if askers else {}
         if sandbox_settings is not None:
             made = sandbox.connect("sandbox", sandbox.Settings(**sandbox_settings), outside)
             stack.callback(made.close)

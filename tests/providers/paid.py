@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from archiver.core.errors import ConfigurationError
+from archiver.core.kept_headers import KEPT_HEADERS
 from archiver.core.model import Answer, Ask, HttpReply, Network, SecretReference
 from archiver.core.ports import Outside
 from tests.doubles.http1 import Request, head, read_body, read_head
@@ -48,7 +49,8 @@ class Kept:
     def answer(self) -> Answer:
         (status, content_type), *more = self.begun
         assert not more
-        return Answer(status=status, content_type=content_type, body=self.body, received_at=START)
+        kept = {name: value for name, value in self.headers.items() if name in KEPT_HEADERS}
+        return Answer(status=status, content_type=content_type, body=self.body, received_at=START, headers=kept)
 
 
 @dataclass

@@ -1,13 +1,16 @@
 """The kind `images`: which faults prove that nothing was paid, and which leave a doubt."""
 
 import datetime as dt
+import gc
 import ipaddress
+import os
 import socket
 import ssl
 import threading
 from contextlib import suppress
 from pathlib import Path
 
+import certifi
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from archiver.core.errors import Ambiguous, Permanent, Transient
 from archiver.core.model import Network
-from archiver.providers import images, post
+from archiver.providers import account, images, post
 from tests.doubles.http1 import Request
 from tests.doubles.listener import HOST, reset
 from tests.providers.images_support import HTTPS, failure, provider, settings
-from tests.providers.paid import Behaviour, Kept, ask, outside, paid, sends
+from tests.providers.paid import Behaviour, Kept, ask, images_reply, outside, paid, sends
 
 
 def cut_early(connection: socket.socket, _: Request) -> None:
@@ -76,8 +79,8 @@ def test_the_read_timeout_fits_the_size_and_its_passing_is_in_doubt(
     size: str | None, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the timeout that is made short here passes: the wrong choice would wait for the other one."""
-    monkeypatch.setattr(images, "_READ_LARGE_S" if large else "_READ_S", SHORT)
-    monkeypatch.setattr(images, "_READ_S" if large else "_READ_LARGE_S", LONG)
+    monkeypatch.setattr(account, "READ_LARGE_S" if large else "READ_S", SHORT)
+    monkeypatch.setattr(account, "READ_S" if large else "READ_LARGE_S", LONG)
     with paid() as endpoint:
         endpoint.behave = endpoint.silent
         with pytest.raises(Ambiguous, match="the request was sent, but no answer came: nothing arrived in time"):
@@ -86,7 +89,7 @@ def test_the_read_timeout_fits_the_size_and_its_passing_is_in_doubt(
 
 
 def test_silence_inside_the_answer_is_in_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_READ_S", SHORT)
+    monkeypatch.setattr(account, "READ_S", SHORT)
 
     def stall(connection: socket.socket, request: Request) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
@@ -177,7 +180,7 @@ def test_an_unknown_host_means_that_nothing_was_sent(tmp_path: Path) -> None:
 
 def test_no_connection_in_time_means_that_nothing_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full backlog of the listening socket drops the connection's first packet, as a dead route does."""
-    monkeypatch.setattr(images, "_CONNECT_S", SHORT)
+    monkeypatch.setattr(account, "CONNECT_S", SHORT)
     with socket.socket() as full:
         full.bind((HOST, 0))
         full.listen(0)
@@ -252,3 +255,53 @@ def test_a_proxy_that_cannot_be_used_is_for_a_person_to_mend(proxy: str, tmp_pat
 def test_a_missing_ca_file_is_for_a_person_to_mend(tmp_path: Path) -> None:
     with pytest.raises(Permanent, match="cannot be sent"):
         provider(HTTPS, tmp_path, Network(ca_file=str(tmp_path / "missing.pem"))).submit(ask(), Kept())
+
+
+def test_a_certificate_for_another_name_stops_the_request(certificate: Path, tmp_path: Path) -> None:
+    """It is vouched for, but for 127.0.0.1 and not for localhost."""
+    with paid(tls=server_context(certificate)) as endpoint:
+        elsewhere = endpoint.base_url.replace(HOST, "localhost")
+        with pytest.raises(Transient, match="TLS failed"):
+            provider(elsewhere, tmp_path, Network(ca_file=str(certificate))).submit(ask(), Kept())
+    assert endpoint.ledger == []
+
+
+def test_a_bundle_is_held_once_for_all_requests_and_read_anew_when_it_changes(
+    certificate: Path, tmp_path: Path
+) -> None:
+    """Two hundred open requests with a bundle each would be 140 MB."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(Path(certifi.where()).read_bytes())
+    held: list[int] = []
+
+    def counting(connection: socket.socket, request: Request) -> None:
+        gc.collect()  # what other tests left would go at some moment of its own
+        contexts = (one for one in gc.get_objects() if isinstance(one, ssl.SSLContext))
+        held.append(sum(context.cert_store_stats()["x509"] > 50 for context in contexts))
+        images_reply(connection, request)
+
+    with paid(counting, tls=server_context(certificate)) as endpoint:
+        asked = provider(endpoint.base_url, tmp_path, Network(ca_file=str(bundle)))
+        with pytest.raises(Transient, match="TLS failed"):
+            asked.submit(ask(), Kept())
+        bundle.write_bytes(bundle.read_bytes() + b"\n" + certificate.read_bytes())
+        os.utime(bundle, ns=(1, 1))
+        before = post._trusting.cache_info()
+        for _ in range(3):
+            asked.submit(ask(), Kept())
+        after = post._trusting.cache_info()
+        with paid(counting) as plain:
+            provider(plain.base_url, tmp_path).submit(ask(), Kept())
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
+    assert len(set(held)) == 1, "an open request holds no bundle of its own"
+
+
+def test_a_bundle_that_is_none_is_no_request(tmp_path: Path) -> None:
+    """It may be one that is being written: asking again is free."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nhalf")
+    with paid() as endpoint:
+        asked = provider(endpoint.base_url.replace("http:", "https:"), tmp_path, Network(ca_file=str(bundle)))
+        with pytest.raises(Transient, match="the request was not sent"):
+            asked.submit(ask(), Kept())
+    assert endpoint.ledger == []

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.core.errors import Permanent, Transient
 from archiver.core.model import Network
-from archiver.pipeline.spool import Inbox
+from archiver.pipeline.inbox import Inbox
 from tests.doubles.http1 import Request
 from tests.doubles.listener import HOST
 from tests.providers.images_support import provider

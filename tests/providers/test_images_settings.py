@@ -45,7 +45,7 @@ def test_wrong_settings_are_refused_with_the_way_out(values: dict[str, object], 
 
 @pytest.mark.parametrize("base_url", ["http://localhost:8080", "http://127.0.0.2", "http://[::1]:1/v1", "https://host"])
 def test_http_is_allowed_on_this_machine(base_url: str) -> None:
-    assert settings(base_url=base_url).base_url == base_url
+    assert settings(base_url=base_url).base_url == (base_url,)
 
 
 def test_http_elsewhere_is_allowed_by_name() -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from archiver.core.errors import AdapterError, Ambiguous, Permanent, Throttled
 from archiver.core.model import Network
-from archiver.providers import images
+from archiver.providers import images, post
 from tests.providers.images_support import failure, provider, settings
 from tests.providers.paid import KEY, SIGNED, START, Kept, ask, outside, paid, sends
 
 STATUSES = {
-    **dict.fromkeys([400, 401, 402, 403, 404, 405, 413, 422, 451, 301, 302, 304, 307, 308], Permanent),
+    **dict.fromkeys([400, 403, 404, 405, 413, 422, 451, 301, 302, 304, 307, 308], Permanent),
     **dict.fromkeys([408, 409, 425, 499, 500, 502, 503, 504, 520, 524, 599], Ambiguous),
-    429: Throttled,
+    **dict.fromkeys([401, 402, 429], Throttled),
 }
 
 
@@ -98,7 +98,7 @@ def test_503_is_free_where_the_platform_documents_it(host: str, free: bool, tmp_
     ],
 )
 def test_retry_after_is_read_in_both_forms_and_clamped(value: str | None, seconds: float | None) -> None:
-    assert images.retry_after(value, START) == seconds
+    assert post.retry_after(value, START) == seconds
 
 
 @pytest.mark.parametrize("secret", [None, "", "two words", "schlüssel", "line\nbreak"])

@@ -15,6 +15,7 @@ import pytest
 from archiver import alerts
 from archiver.catalogue import Catalogue
 from archiver.config import describe
+from archiver.core.budget import Limit
 from archiver.core.errors import Transient, Unusable
 from tests.catalogue.filling import NOW, draft, opened
 from tests.doubles.http1 import Reply, Request
@@ -76,6 +77,7 @@ class Watch:
     catalogue: Catalogue
     now: datetime = NOW
     fails: bool = False
+    limits: tuple[Limit, ...] = ()
     told: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
 
@@ -92,6 +94,7 @@ class Watch:
             ways=[self._send],
             spool_max=1000,
             now=lambda: self.now,
+            limits=self.limits,
         )
 
     def _send(self, message: bytes) -> None:
@@ -120,6 +123,27 @@ def test_what_was_over_and_comes_back_is_told_at_once(catalogue: Catalogue) -> N
     connection.execute("update generations set written_off_at = null")
     watch.check(1)
     assert watch.sent == ["unknown"] * 2
+
+
+def test_a_budget_that_is_nearly_spent_is_told_of_once_a_day(catalogue: Catalogue) -> None:
+    """However often one looks, and also when a free answer takes it below the threshold for a while."""
+    limits = (Limit(scope="archiver", per="day", micro=100_000, zone=UTC),)
+    catalogue.outcomes.write_off("gdoubt", "known", NOW)
+    watch = Watch(catalogue, limits=limits)
+    for number in range(9):
+        catalogue.generations.add([draft(number)], NOW)
+        assert catalogue.generations.begin_submit("apiyi", "me", NOW, cost=lambda _: 10_000, limits=limits)
+        watch.check()
+    assert watch.told == ["budget archiver 2026-11-20"]
+    for number in (8, 7):
+        assert catalogue.generations.withdraw(f"g{number}", "me", NOW + 30 * MINUTE, "429", NOW)
+        watch.check(61)
+    watch.now += timedelta(days=1)
+    assert catalogue.generations.begin_submit("apiyi", "me", watch.now, cost=lambda _: 90_000, limits=limits)
+    watch.check()
+    watch.check(61)
+    assert watch.told == ["budget archiver 2026-11-20", "budget archiver 2026-11-21"]
+    assert watch.sent == ["budget", "budget"]
 
 
 def test_what_could_not_be_sent_is_sent_in_the_next_round_and_logged_once(catalogue: Catalogue) -> None:

@@ -1,8 +1,9 @@
 """The configuration: what the shipped file says, what a good one means, where it is found, and what is shown of it."""
 
 import importlib
+import json
 import tomllib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from archiver.config import (
     ProviderSection,
     describe,
     find_config,
-    job_prompts,
+    job_wishes,
     load,
     require_config,
     validate_section,
@@ -28,8 +29,12 @@ from archiver.settings import Section
 from tests.shells.configuring import SHIPPED, SMALL, complaint, configured, uncommented
 
 ADAPTERS = {
+    "batch": "archiver.providers.batch",
+    "chat": "archiver.providers.chat",
+    "gemini": "archiver.providers.gemini",
     "images": "archiver.providers.images",
     "sandbox": "archiver.providers.sandbox",
+    "tasks": "archiver.providers.tasks",
     "file": "archiver.stores.local",
     "s3": "archiver.stores.s3",
     "oss": "archiver.stores.oss",
@@ -40,6 +45,10 @@ def settings_of(kind: str) -> type[Section]:
     found = importlib.import_module(ADAPTERS[kind]).Settings
     assert issubclass(found, Section)
     return found
+
+
+def prompts_of(job: Job) -> list[str]:
+    return [wish.prompt for wish in job_wishes(job, datetime(2026, 11, 20, 1, tzinfo=UTC), 0)]
 
 
 # --- the shipped file -----------------------------------------------------------------------------------------------
@@ -53,7 +62,7 @@ def test_the_shipped_file_works_without_an_account_as_it_is() -> None:
     assert config.stores["main"].url == f"file://{folder}/data/archive"
     (job,) = config.jobs
     assert job.when == Every(timedelta(hours=1))
-    assert job_prompts(job) == ("a cat on the moon", "月球上的猫")
+    assert prompts_of(job) == ["a cat on the moon", "月球上的猫"]
     for entry in config.providers.values():
         validate_section(settings_of(entry.kind), entry.settings, "providers")
     for store in config.stores.values():
@@ -63,14 +72,19 @@ def test_the_shipped_file_works_without_an_account_as_it_is() -> None:
 def test_every_commented_setting_is_right_when_it_is_switched_on(tmp_path: Path) -> None:
     text = uncommented(SHIPPED.read_text(encoding="utf-8"))
     config = configured(tmp_path, text)
-    assert set(config.providers) == {"sandbox", "apiyi"} and set(config.stores) == {"main", "aliyun", "s3"}
+    examples = {f"{kind}-example" for kind in ("batch", "chat", "gemini", "tasks")}
+    assert set(config.providers) == {"sandbox", "apiyi", *examples}
+    assert set(config.stores) == {"main", "aliyun", "s3"}
     assert [job.name for job in config.jobs] == ["hello", "daily-covers"]
     for name, entry in config.providers.items():
         validate_section(settings_of(entry.kind), entry.settings, f"providers.{name}")
     for name, store in config.stores.items():
         validate_section(settings_of(store.scheme), store.settings, f"stores.{name}")
-    (tmp_path / "prompts.txt").write_text("a cat\n", encoding="utf-8")
-    assert [job_prompts(job) for job in config.jobs][1] == ("a cat",)
+    (tmp_path / "prompts.txt").write_text("a cat\n{style}, {place}\n", encoding="utf-8")
+    (tmp_path / "places.txt").write_text("the moon\n", encoding="utf-8")
+    assert prompts_of(config.jobs[1]) == ["a cat", "oil, the moon", "ink, the moon"]
+    shown = {row.key: row.value for row in describe(config)}
+    assert json.loads(json.dumps(shown["jobs.daily-covers.lists"]))["place"] == str(tmp_path / "places.txt")
 
 
 def test_the_shipped_file_names_every_key_there_is() -> None:
@@ -85,7 +99,9 @@ def test_the_shipped_file_names_every_key_there_is() -> None:
     for section, model in own.items():
         assert set(raw[section]) == set(model.model_fields), section
     assert {key for job in raw["jobs"] for key in job} == set(Job.model_fields)
-    for name, kind in (("sandbox", "sandbox"), ("apiyi", "images")):
+    kinds = {"sandbox": "sandbox", "apiyi": "images", "chat-example": "chat", "gemini-example": "gemini"}
+    kinds |= {"tasks-example": "tasks", "batch-example": "batch"}
+    for name, kind in kinds.items():
         known = {*ProviderSection.model_fields, *settings_of(kind).model_fields}
         assert set(raw["providers"][name]) == known, name
     for name, kind in (("main", "file"), ("aliyun", "oss"), ("s3", "s3")):
@@ -94,8 +110,8 @@ def test_the_shipped_file_names_every_key_there_is() -> None:
 
 def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
     """A commented `#key = value` of our own sections shows what holds without it, unless its comment says otherwise."""
-    examples = {"zone", "allow_cidrs", "proxy", "ca_file", "tags", "prompts_file"}
-    examples |= {"budget_usd_per_day", "budget_usd_per_month"}
+    examples = {"zone", "allow_cidrs", "proxy", "ca_file", "tags", "prompts_file", "parameters", "inputs", "lists"}
+    examples |= {"budget_usd_per_day", "budget_usd_per_month", "prices_file"}
     on = configured(tmp_path, uncommented(SHIPPED.read_text(encoding="utf-8")))
     off = configured(tmp_path, SHIPPED.read_text(encoding="utf-8"))
     for name in ("archiver", "fetch"):
@@ -163,24 +179,32 @@ def test_picture_sizes_are_pixels_or_words(tmp_path: Path, size: str) -> None:
 
 
 def test_prompts_come_from_a_file_line_by_line(tmp_path: Path) -> None:
-    """Chinese, quotes, a `#` in front, a line separator inside: a prompt is kept as it is. Read at each call."""
-    (tmp_path / "prompts.txt").write_bytes('\ufeff# a "hash"\r\n\r\n  月球上的猫 \r\n \ntwo\u2028parts'.encode())
+    """Chinese, quotes, an escaped `#`, braces, a line separator: a prompt is kept as it is. Read at each call."""
+    (tmp_path / "prompts.txt").write_bytes(
+        '\ufeff\\# a "hash"\r\n\r\n# not this one\r\n  月球上的猫 {n} \r\n \ntwo\u2028parts'.encode()
+    )
     (job,) = configured(tmp_path, SMALL.replace('prompts = ["a cat"]', 'prompts_file = "prompts.txt"')).jobs
-    assert job_prompts(job) == ('# a "hash"', "月球上的猫", "two\u2028parts")
+    assert prompts_of(job) == ['# a "hash"', "月球上的猫 {n}", "two\u2028parts"]
     (tmp_path / "prompts.txt").write_text("new", encoding="utf-8")
-    assert job_prompts(job) == ("new",)
+    assert prompts_of(job) == ["new"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), (b"\n \n", "holds no prompt"), ("猫".encode("utf-16"), "UTF-8"), (b"a\0b", "UTF-8")],
+    [
+        (None, "No such file"),
+        (b"\n \n# only this\n", "holds no prompt"),
+        ("猫".encode("utf-16"), "UTF-16, not UTF-8"),
+        ("a\n月球上的猫".encode("gbk"), r"prompts\.txt:2: not UTF-8"),
+        (b"a\0b", "UTF-8"),
+    ],
 )
 def test_a_useless_prompts_file_is_a_configuration_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     (job,) = configured(tmp_path, SMALL.replace('prompts = ["a cat"]', 'prompts_file = "prompts.txt"')).jobs
     if content is not None:
         (tmp_path / "prompts.txt").write_bytes(content)
     with pytest.raises(ConfigurationError, match=message) as caught:
-        job_prompts(job)
+        prompts_of(job)
     assert caught.value.key == "jobs.daily-cats.prompts_file"
 
 

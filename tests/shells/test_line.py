@@ -88,8 +88,8 @@ def _assert_records_agree(world: World, read: Read, lineage: list[dict[str, Any]
     assert len(records) == len(by_image) == len(lineage)
     for row in lineage:
         said = by_image[row["image_id"]]
-        assert {name: said[name] for name in row if name != "tags"} == {n: v for n, v in row.items() if n != "tags"}
-        assert said["tags"] == json.loads(row["tags"])
+        documents = {name: json.loads(row[name]) for name in ("tags", "parameters", "inputs")}
+        assert {name: said[name] for name in row} == row | documents
 
 
 def test_two_stores_get_every_image(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_raised_budget_holds_from_the_next_start_on(world: World, tmp_path: Pa
     assert len(provider.charges) == 5
 
 
-def doubtful(world: World, tmp_path: Path, provider: ImagesProvider, **settings: object) -> str:
+def doubtful(world: World, tmp_path: Path, provider: ImagesProvider, **settings: Any) -> str:
     """A world with one generation whose answer was lost after it was charged; its id."""
     provider.script([Mishap(cut="after")])
     world.configure(file_section("main", tmp_path / "store"), provider=provider, **settings)
@@ -216,8 +216,16 @@ def test_resolve_refuses_what_it_cannot_mean(world: World, tmp_path: Path, provi
     ("text", "own", "words"),
     [
         ("", {"budget_usd_per_day": 1.0}, "providers.double.budget_usd_per_day: its provider double has no price"),
-        (jobs(budget_usd_per_month=1.0), {}, "jobs.foxes.budget_usd_per_month: its provider double has no price"),
-        ("budget_usd_per_day = 1", {}, "archiver.budget_usd_per_day: its provider double has no price; set providers."),
+        (
+            jobs(budget_usd_per_month=1.0, size="2048x2048"),
+            {},
+            "job foxes asks of provider double: model nano-banana-pro, size 2048x2048; set providers.double.price_usd",
+        ),
+        (
+            "budget_usd_per_day = 1",
+            {},
+            "archiver.budget_usd_per_day: its provider double has no price for the model nano-banana-pro; set",
+        ),
         (jobs(budget_usd_per_day=0), {"price_usd": 1}, "jobs.foxes.budget_usd_per_day: should be greater"),
         (jobs(budget_usd_per_day=True), {"price_usd": 1}, "jobs.foxes.budget_usd_per_day: is no amount"),
         (jobs(budget_usd_per_day="much"), {"price_usd": 1}, "jobs.foxes.budget_usd_per_day: "),

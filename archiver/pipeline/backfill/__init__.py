@@ -17,8 +17,7 @@ from archiver.core import policy
 from archiver.core.model import Json, Promise
 from archiver.core.redaction import names_a_secret, redact
 from archiver.core.tempurl import TemporaryURL, unescape_url
-from archiver.pipeline.backfill import delimited, jsonlines
-from archiver.pipeline.backfill.lines import Broken, Line
+from archiver.lines import Broken, Line, delimited, jsonlines
 
 BATCH = 500
 _MILLISECONDS_FROM = 1e11
@@ -151,10 +150,19 @@ def read(name: str, text: TextIO) -> Iterator[Line | Broken]:
     if name.endswith((".jsonl", ".ndjson")):
         return jsonlines.read(text)
     if name.endswith(".csv"):
-        return delimited.read(text)
+        return delimited.read(text, columns=_columns)
     first = text.readline()
     rest = chain((first,), text)  # standard input cannot be rewound
-    return jsonlines.read(rest) if first.lstrip("\ufeff \t").startswith("{") else delimited.read(rest)
+    if first.lstrip("\ufeff \t").startswith("{"):
+        return jsonlines.read(rest)
+    return delimited.read(rest, columns=_columns)
+
+
+def _columns(header: list[str]) -> list[str]:
+    names = [name.lower() for name in header]
+    if "url" not in names:
+        raise ValueError("the first line of a CSV file must name the columns, and `url` among them")
+    return names
 
 
 def _text(value: Json, column: str) -> str:

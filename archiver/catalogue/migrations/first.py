@@ -1,24 +1,10 @@
-"""The history of the schema: append only, and importing nothing of archiver.
-
-A released migration is never edited: a catalogue in the field has run it as it stands. Views are not migrated: they
-are made anew from `views.sql` whenever a catalogue is opened by a version that has other ones.
-"""
+"""The first schema, with the guards that refuse what must not be."""
 
 from typing import Any
 
-from sqlite_utils import Migrations
 
-migrations = Migrations("archiver")
-
-
-@migrations()
-def m001_first(db: Any) -> None:
-    """Jobs, ticks, generations, images, copies, events; the guards; full-text search of prompts."""
-    for statement in _FIRST:
-        db.execute(statement)
-
-
-def _refuse(table: str, name: str, states: tuple[str, ...], births: tuple[str, ...]) -> tuple[str, str]:
+def refuse(table: str, name: str, states: tuple[str, ...], births: tuple[str, ...]) -> tuple[str, str]:
+    """The two triggers that let a row of `table` move only along `states` (`from>to`), and be born only in `births`."""
     quoted = ", ".join(f"'{pair}'" for pair in states)
     born = ", ".join(f"'{state}'" for state in births)
     moves = f"""
@@ -33,7 +19,13 @@ def _refuse(table: str, name: str, states: tuple[str, ...], births: tuple[str, .
     return moves, birth
 
 
-_FIRST_MOVES = (
+def m001_first(db: Any) -> None:
+    """Jobs, ticks, generations, images, copies, events; the guards; full-text search of prompts."""
+    for statement in _FIRST:
+        db.execute(statement)
+
+
+FIRST_MOVES = (
     "planned>submitted",
     "planned>cancelled",
     "submitted>planned",
@@ -174,8 +166,8 @@ _FIRST = (
     """,
     "create index events_image on events (image_id) where image_id is not null",
     "create index events_generation on events (generation_id) where generation_id is not null",
-    *_refuse("generations", "generation", _FIRST_MOVES, ("planned", "completed")),
-    *_refuse(
+    *refuse("generations", "generation", FIRST_MOVES, ("planned", "completed")),
+    *refuse(
         "images",
         "image",
         (
@@ -191,7 +183,7 @@ _FIRST = (
         ),
         ("pending", "spooled"),
     ),
-    *_refuse("copies", "copy", ("wanted>confirmed", "confirmed>missing", "missing>wanted"), ("wanted",)),
+    *refuse("copies", "copy", ("wanted>confirmed", "confirmed>missing", "missing>wanted"), ("wanted",)),
     """
     create trigger image_proof before update of state on images when new.state = 'stored' and (
         new.sha256 is null
@@ -232,69 +224,3 @@ _FIRST = (
     end
     """,
 )
-
-
-@migrations()
-def m002_budgets(db: Any) -> None:
-    """Budgets, what a generation was expected to cost and where that counts, and an operator's word on an outcome."""
-    for statement in _BUDGETS:
-        db.execute(statement)
-
-
-_BUDGETS = (
-    """
-    create table budgets (
-        scope text not null,
-        period text not null,
-        limit_micro integer not null check (limit_micro >= 0),
-        spent_micro integer not null default 0 check (spent_micro >= 0),
-        primary key (scope, period),
-        check (spent_micro <= limit_micro)
-    ) strict, without rowid
-    """,
-    "alter table generations add column expected_micro integer check (expected_micro >= 0)",
-    # A JSON list of [scope, period]: the budgets that hold the cost, so that it is given back to the right day.
-    "alter table generations add column charged_to text not null default '[]'",
-    "alter table generations add column held integer not null default 0 check (held in (0, 1))",
-    "alter table generations add column written_off_at text",
-    "drop trigger generation_moves",
-    _refuse("generations", "generation", (*_FIRST_MOVES, "unknown>planned", "failed>planned"), ())[0],
-)
-
-
-@migrations()
-def m003_source_host(db: Any) -> None:
-    """The host (with its port) that an image is fetched from, and when a store last confirmed a copy."""
-    db.execute("alter table images add column source_host text")
-    db.execute("create index images_hosts on images (source_host) where state = 'pending'")
-    db.execute("create index copies_confirmed on copies (store, confirmed_at) where confirmed_at is not null")
-
-
-@migrations()
-def m004_alerts(db: Any) -> None:
-    """What people were told of, and indexes for what is looked at twice a minute."""
-    db.execute(
-        """
-        create table alerts (
-            kind text not null,
-            subject text not null,
-            level text not null check (level in ('warn', 'page')),
-            text text not null,
-            since text not null,
-            logged_at text,
-            sent_at text,
-            primary key (kind, subject)
-        ) strict, without rowid
-        """
-    )
-    db.execute("create index events_lost on events (at) where kind = 'lost'")
-    db.execute("create index generations_unknown on generations (provider) where state = 'unknown'")
-
-
-@migrations()
-def m005_urls(db: Any) -> None:
-    """Temporary URLs in a table of their own, whose rows all go in the end: SQLite zeroes a page that becomes empty,
-    but of a page that it splits or merges it leaves stale bytes in the gap, `secure_delete` or not."""
-    db.execute("create table urls (seq integer primary key references images (seq), url text not null) strict")
-    db.execute("insert into urls select seq, source_url from images where source_url is not null")
-    db.execute("alter table images drop column source_url")

@@ -1,4 +1,8 @@
-"""What every kind of source yields: a line of named values, or a broken line with its number and the reason."""
+"""Reading tables that somebody else wrote, line by line: CSV and JSON lines.
+
+A file is never refused as a whole for one broken line: it comes as `Broken`, with its number, between the others. What
+the columns mean is the business of the caller; this room opens no file.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

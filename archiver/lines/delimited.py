@@ -5,23 +5,27 @@ swallow the rest of the file, so reading goes on behind the line that opened it.
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
-from archiver.pipeline.backfill.lines import Broken, Line
+from archiver.lines import Broken, Line
 
 # A prompt may be long; Python's default of 128 KB per field is for spreadsheets.
 LONGEST_FIELD = 16 * 1024 * 1024
 
 
-def read(text: Iterable[str]) -> Iterator[Line | Broken]:
-    """The lines of a CSV file. The first line names the columns; `url` must be among them."""
+def read(
+    text: Iterable[str], *, columns: Callable[[list[str]], Sequence[str]], delimiter: str = ","
+) -> Iterator[Line | Broken]:
+    """The lines of a CSV file. `columns` turns the first line, without a mark and the space around its names, into the
+    names of the columns; when it raises ValueError, that is what is wrong with the file. Empty fields are left out."""
     csv.field_size_limit(LONGEST_FIELD)
-    rows = _rows(line.replace("\0", "\ufffd") for line in text)
-    _, first = next(rows, (1, []))
-    header = [] if isinstance(first, str) else [name.strip().lstrip("\ufeff").lower() for name in first]
-    if "url" not in header:
-        yield Broken(number=1, reason="the first line of a CSV file must name the columns, and `url` among them")
+    rows = _rows((line.replace("\0", "\ufffd") for line in text), delimiter)
+    number, first = next(rows, (1, []))
+    try:
+        header = columns([] if isinstance(first, str) else [name.strip().lstrip("\ufeff") for name in first])
+    except ValueError as error:
+        yield Broken(number=number, reason=first if isinstance(first, str) else str(error))
         return
     for number, fields in rows:
         if isinstance(fields, str):
@@ -32,7 +36,7 @@ def read(text: Iterable[str]) -> Iterator[Line | Broken]:
             yield Line(number=number, values={name: value for name, value in zip(header, fields, strict=True) if value})
 
 
-def _rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
+def _rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     """The number of each row's first line, and its fields, or what is wrong with it."""
     number = 1
     while True:
@@ -44,7 +48,7 @@ def _rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | str]]:
                 yield line
 
         try:
-            for fields in csv.reader(feed(), strict=True):
+            for fields in csv.reader(feed(), delimiter=delimiter, strict=True):
                 yield number, fields
                 number += len(taken)
                 taken.clear()

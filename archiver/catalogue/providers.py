@@ -1,0 +1,65 @@
+"""How things went with each provider: its last success, its last error, and what waits for it. Read-only."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from archiver.catalogue.database import Database, as_text
+
+# Spelled as in the partial index `generations_open`.
+_OPEN = "state in ('planned', 'submitted', 'accepted')"
+
+
+class Providers:
+    """Questions about providers, by their names in the configuration."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recent(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Of each: when it last answered, and the last error that still stands with the time of its request."""
+        return {name: self._recent(name) for name in names}
+
+    def _recent(self, name: str) -> dict[str, Any]:
+        answered = self._database.rows(
+            "select answered_at from generations where provider = ? and state = 'completed' and origin <> 'backfill'"
+            " order by seq desc limit 1",
+            (name,),
+        )
+        failed = self._database.rows(
+            "select error, coalesce(submitted_at, created_at) as at from generations"
+            " where provider = ? and error is not null order by seq desc limit 1",
+            (name,),
+        )
+        return {
+            "last_success_at": answered[0]["answered_at"] if answered else None,
+            "last_error": failed[0]["error"] if failed else None,
+            "last_error_at": failed[0]["at"] if failed else None,
+        }
+
+    def waiting(self, now: datetime) -> dict[str, dict[str, Any]]:
+        """What waits because a provider could not be asked or wanted a pause: how many generations, until when, why."""
+        rows = self._database.rows(
+            f"""
+            select provider, count(*) as generations, min(not_before) as until, error, max(seq) from generations
+            where {_OPEN} and state = 'planned' and held = 0 and not_before > :now group by provider order by provider
+            """,
+            {"now": as_text(now)},
+        )
+        return {
+            row["provider"]: {"generations": row["generations"], "until": row["until"], "error": row["error"]}
+            for row in rows
+        }
+
+    def trial(self, generation_id: str) -> dict[str, Any]:
+        """One generation, as a trial of its provider shows it."""
+        row = self._database.rows(
+            """
+            select id as generation_id, state, provider, model, size, submitted_at, answered_at, request_id, error,
+                handle is not null as was_task, cost_micro / 1e6 as cost_usd,
+                (julianday(answered_at) - julianday(submitted_at)) * 86400.0 as latency_s
+            from generations where id = ?
+            """,
+            (generation_id,),
+        )[0]
+        return dict(row)

@@ -1,0 +1,42 @@
+"""The command that tells of batches: batches. It needs no secret and changes nothing."""
+
+from typing import Any
+
+import click
+
+from archiver.cli.asking import open_catalogue
+from archiver.cli.printing import json_option, plain, print_rows
+
+COLUMNS = ("batch_id", "provider", "state", "n", "done", "failed", "age", "expires_at", "next_look_at", "error")
+
+
+@click.command()
+@click.option("--all", "all_of_them", is_flag=True, help="Those that were collected or withdrawn too.")
+@json_option
+@click.pass_context
+def batches(ctx: click.Context, all_of_them: bool, as_json: bool) -> None:
+    """List batches that are being made, are ready, or in doubt, the newest first.
+
+    `done` and `failed` count generations whose answers are here. The output of a batch dies at `expires_at`, when its
+    provider says so; what was taken in is safe.
+
+    \b
+    Example: archiver batches --json
+    """
+    from archiver import wiring
+    from archiver.catalogue import as_time
+
+    _, catalogue = open_catalogue(ctx)
+    now = wiring.now()
+    rows: list[dict[str, Any]] = []
+    for row in catalogue.batch_reports.listed(all_of_them=all_of_them):
+        age = int((now - as_time(row["created_at"])).total_seconds())
+        rows.append({"batch_id": row["id"], **row, "age_s": age, "age": _age(age), "next_look_at": row["not_before"]})
+        del rows[-1]["id"], rows[-1]["not_before"]
+    print_rows(rows, dict.fromkeys(COLUMNS, plain), as_json=as_json)
+
+
+def _age(seconds: int) -> str:
+    """So long, as people say it."""
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
