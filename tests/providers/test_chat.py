@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from archiver.core.errors import Permanent
+from archiver.core.known_models import find_model
 from archiver.core.model import Answer, Input, Turn
 from archiver.providers import account, chat
 from tests.data.images import jpeg, png
@@ -50,6 +51,14 @@ def test_the_request_is_the_one_of_the_seeds(tmp_path: Path) -> None:
         "temperature": 0.7,
         "max_tokens": 4000,
     }
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-image", "sora_image", "gemini-2.5-flash-image-preview"])
+def test_only_the_name_changes_with_the_model(model: str, tmp_path: Path) -> None:
+    """S100, S170: going over to another model is one line of the configuration, and the name is a known one."""
+    sent = request(tmp_path, {"model": model}, model=model)
+    assert sent == request(tmp_path) | {"model": model}
+    assert find_model(model) is not None
 
 
 @pytest.mark.parametrize(
