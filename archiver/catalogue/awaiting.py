@@ -34,6 +34,8 @@ class Dead:
     image_id: str
     claim: int
     index: int
+    #: What its URL is known by, however it is signed.
+    identity: str | None
     generation_id: str
     provider: str
     handle: str
@@ -140,8 +142,8 @@ class Awaiting:
         asked for since `asked_before`; the nearest deadline first."""
         rows = self._database.rows(
             """
-            select i.id, i.claim, i.idx, i.generation_id, g.provider, g.handle, i.deadline, i.refused_at,
-                i.renewal_at, i.renewals
+            select i.id, i.claim, i.idx, i.source_identity, i.generation_id, g.provider, g.handle, i.deadline,
+                i.refused_at, i.renewal_at, i.renewals
             from images as i join generations as g on g.id = i.generation_id
             where i.state in ('pending', 'spooled') and i.state = 'pending' and i.claimed_by is null
                 and (i.refused_at is not null or i.deadline <= :now) and g.handle is not null
@@ -161,6 +163,7 @@ class Awaiting:
                 image_id=row["id"],
                 claim=row["claim"],
                 index=row["idx"],
+                identity=row["source_identity"],
                 generation_id=row["generation_id"],
                 provider=row["provider"],
                 handle=row["handle"],
@@ -183,14 +186,22 @@ class Awaiting:
 
     def renew(self, dead: Dead, arrival: Arrival, now: datetime) -> bool:
         """Give an image its fresh URL, with deadline and evidence. False when it is not fresher than the one that the
-        image has, or when somebody has begun to work on it."""
+        image has, or is another image's, or when somebody has begun to work on it."""
         with self._database.write() as db:
             known = db.execute(
                 "select source, deadline from images"
                 " where id = ? and state = 'pending' and claim = ? and claimed_by is null",
                 (dead.image_id, dead.claim),
             ).fetchone()
-            if known is None or not is_fresher(arrival, known["source"], known["deadline"]):
+            if known is None or arrival.url is None or not is_fresher(arrival, known["source"], known["deadline"]):
+                return False
+            if (
+                arrival.url.identity != dead.identity
+                and db.execute(
+                    "select 1 from images where generation_id = ? and id <> ? and source_identity = ?",
+                    (dead.generation_id, dead.image_id, arrival.url.identity),
+                ).fetchone()
+            ):
                 return False
             refresh(db, dead.image_id, arrival)
             note(db, now, "renewed", image_id=dead.image_id)

@@ -99,15 +99,21 @@ class Generations:
         return self._move("doubt", generation_id, owner, now, error=error, answer=answer)
 
     def cancel(self, ids: Sequence[str], now: datetime) -> int:
-        """Withdraw generations that nobody has asked for yet. Returns how many there were."""
+        """Withdraw generations that wait to be asked for. Returns how many there were. One that was asked for before
+        and may have been charged says so."""
         with self._database.write() as db:
             rows = db.execute(
-                "update generations set state = 'cancelled' where state = 'planned'"
-                " and id in (select value from json_each(?)) returning id",
+                """
+                update generations set state = 'cancelled', error = coalesce((
+                    select 'asked before, and may have been charged: ' || coalesce(e.error, e.state)
+                    from earlier_requests as e where e.generation_id = generations.id order by e.id desc limit 1
+                ), error)
+                where state = 'planned' and id in (select value from json_each(?)) returning id, error
+                """,
                 (json.dumps(list(ids)),),
             ).fetchall()
             for row in rows:
-                note(db, now, "cancelled", generation_id=row["id"])
+                note(db, now, "cancelled", generation_id=row["id"], detail=row["error"])
         return len(rows)
 
     def accept(

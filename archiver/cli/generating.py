@@ -183,6 +183,8 @@ def _choose_provider(config: Any, named: str | None) -> str:
     known = list(config.providers)
     if named is None and len(known) == 1:
         return str(known[0])
+    if named is None and not known:
+        raise UsageError("no provider is configured: add a section such as [providers.sandbox] with its kind")
     if named is None or named not in config.providers:
         what = "say which provider is meant, with --provider" if named is None else f"there is no provider {named!r}"
         raise UsageError(f"{what}; known are: {', '.join(known) or 'none'}")

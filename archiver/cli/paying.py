@@ -54,23 +54,30 @@ def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, lim
 @click.argument("generation_id", metavar="ID")
 @click.option("--retry", is_flag=True, help="Ask for it again: it may be paid for twice.")
 @click.option("--write-off", is_flag=True, help="Leave it: it no longer counts as open, and still as spent.")
+@click.option("--cancel", is_flag=True, help="It is only planned: never ask for it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, change nothing.")
 @json_option
 @click.pass_context
-def resolve(ctx: click.Context, generation_id: str, retry: bool, write_off: bool, dry_run: bool, as_json: bool) -> None:
-    """Decide what becomes of a generation whose outcome is unknown, or that failed.
+def resolve(
+    ctx: click.Context, generation_id: str, retry: bool, write_off: bool, cancel: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Decide what becomes of a generation whose outcome is unknown, that failed, or that is still planned.
 
     Look at the provider's own list of charges first: whether it was paid, only the provider knows.
 
     \b
     Examples: archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --write-off
               archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --retry
+              archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --cancel
     """
     from archiver import wiring
 
-    if retry == write_off:
-        raise UsageError("say either --retry or --write-off")
+    if retry + write_off + cancel != 1:
+        raise UsageError("say either --retry, --write-off or --cancel")
     config, catalogue = open_catalogue(ctx)
+    if cancel:
+        _cancel(catalogue, generation_id.lower(), dry_run)
+        return
     row = _resolvable(catalogue, generation_id.lower())
     if retry:
         _check_retry(config, row)
@@ -104,10 +111,27 @@ def _resolvable(catalogue: Any, generation_id: str) -> dict[str, Any]:
     if not found:
         raise UsageError(f"there is no generation {plain(generation_id)!r}; `archiver generations` lists them")
     if found[0]["state"] not in GENERATION["retry"].sources:
+        hint = "; --cancel keeps it from being asked for" if found[0]["state"] == "planned" else ""
         raise UsageError(
-            f"generation {generation_id} is {found[0]['state']}; only unknown and failed ones can be resolved"
+            f"generation {generation_id} is {found[0]['state']}; only unknown and failed ones can be resolved{hint}"
         )
     return found[0]
+
+
+def _cancel(catalogue: Any, generation_id: str, dry_run: bool) -> None:
+    """Keep a planned generation from being asked for."""
+    from archiver import wiring
+
+    found = catalogue.outcomes.generations(generation_id=generation_id, limit=1)
+    if not found or found[0]["state"] != "planned":
+        what = f"is {found[0]['state']}" if found else "is not there"
+        raise UsageError(f"generation {plain(generation_id)} {what}; only a planned one can be cancelled")
+    if dry_run:
+        say(f"(dry-run) would cancel generation {generation_id}; nobody would ask for it")
+    elif catalogue.generations.cancel([generation_id], wiring.now()):
+        say(f"cancelled: nobody asks for {generation_id}")
+    else:
+        raise UsageError(f"generation {generation_id} has changed meanwhile: look at it again")
 
 
 def _check_retry(config: Any, row: dict[str, Any]) -> None:

@@ -87,6 +87,7 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
         say(f"and {len(tally.troubles) - MOST_TROUBLES_SHOWN} more; `archiver images --state waiting` lists them")
     for row in unanswered:
         again = "; the next run asks again" if row["state"] in ("planned", "accepted") else ""
+        again = f"; `archiver resolve {row['generation_id']}` decides" if row["state"] == "unknown" else again
         again = f"; its task is {plain(redact(row['handle']))}{again}" if row["state"] == "accepted" else again
         say(f"{row['state']} generation {row['generation_id']}: {plain(row['error']) or 'not answered yet'}{again}")
     held = refusals(crew) if any(row["state"] in ("planned", "cancelled") for row in unanswered) else []

@@ -68,6 +68,8 @@ def _described(config: Any, name: str) -> dict[str, Any]:
     addresses = section.settings.get("base_url") or ()
     lifetime = provider.promise.lifetime
     price_usd, source = _price(config, name, provider.model, None)
+    if price_usd is None and any(_price(config, name, provider.model, size)[0] for size in ("1K", "2K", "4K")):
+        source = "by size"
     return {
         "provider": name,
         "kind": section.kind,

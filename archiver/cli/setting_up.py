@@ -15,6 +15,7 @@ data_dir = "./data"
 
 [providers.sandbox]
 kind = "sandbox"
+price_usd = 0.0
 
 [stores.main]
 url = "file://./archive"
@@ -127,5 +128,5 @@ def config_check(ctx: click.Context) -> None:
     wiring.check_secrets(loaded)
     if failing:
         raise UsageError(f"{failing} prompts would be refused by their provider")
-    found = f"{len(loaded.providers)} providers, {len(loaded.stores)} stores, {len(loaded.jobs)} jobs"
-    say(f"{loaded.path} is fine: {found}")
+    found = f"providers: {len(loaded.providers)}, stores: {len(loaded.stores)}, jobs: {len(loaded.jobs)}"
+    say(f"{loaded.path} is fine; {found}")

@@ -52,8 +52,9 @@ def look_again(interval: timedelta, now: datetime, retry_after: float | None = N
 
 
 def is_given_up(submitted: datetime, now: datetime) -> bool:
-    """Whether a batch that nobody found under its name is in doubt from now on."""
-    return not timedelta(0) <= now - submitted < LOOKED_FOR
+    """Whether a batch that nobody found under its name is in doubt from now on. A clock that was set back a little
+    says nothing; by more, and it would be looked for until the clock is there again."""
+    return abs(now - submitted) >= LOOKED_FOR
 
 
 def is_gone(submitted: datetime, now: datetime) -> bool:

@@ -24,7 +24,8 @@ GENERATION = _table(
     submit=("planned", "submitted"),
     # The provider was provably not asked, or charged nothing: the row waits for its next turn.
     withdraw=("submitted", "planned"),
-    accept=("submitted", "accepted"),
+    # Of an unknown one the answer, which names the work, lay on the disk all the same.
+    accept=("submitted|unknown", "accepted"),
     # A late webhook or poll still brings the images of an unknown or failed generation home, also of one that an
     # operator has planned again: then it need not be paid for twice.
     complete=("planned|submitted|accepted|unknown|failed", "completed"),

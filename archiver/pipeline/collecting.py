@@ -38,6 +38,8 @@ class _Hold:
     batch: BatchRow
     renewed: datetime
     unread: int = 0
+    #: A line that belongs to nobody we know of: it may be all that is left of an image that was paid for.
+    has_odd_line: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +99,21 @@ class Collecting:
         try:
             state = provider.look(batch.handle or "")
         except Permanent as error:
-            if not batching.is_gone(batch.submitted_at or batch.created_at, self.now()):
+            if not self._is_gone(batch):
                 raise
             state = BatchState(word="gone", is_over=True, error=str(error))
         now = self.now()
+        if state.is_over and state.done and not (state.files or state.rest_is_free or self._is_gone(batch)):
+            raise Transient(f"it is over with {state.done} answers, and names no file that they are in")
         if not state.is_over:
             again = batching.look_again(provider.promise.poll_interval, now)
             self.catalogue.batches.put_back(batch.id, self.owner, again, now, state=state)
         elif self.catalogue.batches.end(batch.id, self.owner, state, now):
             log.info("batch over", batch=batch.id, provider=provider.name, said=state.word)
             self._take_in(provider, _ended(batch, state))
+
+    def _is_gone(self, batch: BatchRow) -> bool:
+        return batching.is_gone(batch.submitted_at or batch.created_at, self.now())
 
     def _take_in(self, provider: BatchProvider, batch: BatchRow) -> None:
         hold = _Hold(batch, self.now())
@@ -116,7 +123,9 @@ class Collecting:
                 self._fetch(provider, hold, file, number)
         for number in range(len(batch.files)):
             self._read(provider, hold, outputs, number)
-        self._finish(hold)
+        lacking = self._finish(hold)
+        if lacking and hold.has_odd_line:
+            outputs.set_aside(batch.id)
         outputs.discard(batch.id)
 
     def _fetch(self, provider: BatchProvider, hold: _Hold, file: str, number: int) -> None:
@@ -160,6 +169,7 @@ class Collecting:
             told = provider.tell(line)
         except AdapterError:
             hold.unread += 1
+            hold.has_odd_line = True
             return ""
         if not self.catalogue.batch_reports.waits(hold.batch.id, told.generation_id):
             return ""  # taken in before, or not ours
@@ -177,15 +187,16 @@ class Collecting:
             raise Transient(str(error)) from error
         return told.generation_id
 
-    def _finish(self, hold: _Hold) -> None:
-        """What has no line was not made; whether it was charged depends on how the batch ended."""
-        batch = hold.batch
+    def _finish(self, hold: _Hold) -> int:
+        """What has no line was not made; whether it was charged depends on how the batch ended. Returns how many."""
+        batch, lacking = hold.batch, 0
         is_free = batch.rest_is_free and not hold.unread
         for generation_id in self.catalogue.batch_reports.members(batch.id, "accepted"):
             reason = "the batch ended without a line for it that can be read"
             reason += "; not charged" if is_free else "; it may have been charged"
-            self.catalogue.generations.fail(generation_id, self.owner, reason, self.now(), is_free=is_free)
+            lacking += self.catalogue.generations.fail(generation_id, self.owner, reason, self.now(), is_free=is_free)
         self.catalogue.batches.collect(batch.id, self.owner, self.now())
+        return lacking
 
     def _keep(self, hold: _Hold) -> bool:
         """Whether the lease was renewed just now. Raises _Stopped when it is somebody else's, or we are to stop."""

@@ -73,7 +73,16 @@ class AnswerFile:
             if self._part.stat().st_size == 0:
                 self._part.unlink()
             else:
-                self._part.rename(self._part.with_suffix(".odd"))
+                _set_aside(self._part)
+
+
+def _set_aside(path: Path) -> None:
+    """Rename to `.odd`, or to `.2.odd` and so on: what an earlier request brought may have been paid for as well."""
+    aside, number = path.with_suffix(".odd"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_suffix(f".{number}.odd")
+    path.rename(aside)
 
 
 class Inbox:
@@ -126,7 +135,7 @@ class Inbox:
         """Keep an answer that nobody could read, for a person to look at."""
         for path in (self._path(generation_id), self._folder / f"{generation_id}.part"):
             if path.exists() and path.stat().st_size:
-                path.rename(path.with_suffix(".odd"))
+                _set_aside(path)
             else:
                 path.unlink(missing_ok=True)
 
@@ -177,8 +186,9 @@ class Inbox:
 
 
 class Outputs:
-    """Outputs of batches: `<batch>.<number>.batch` when whole, `.fetching` while they arrive. A file may have
-    gigabytes: it is never in memory as a whole. It may be had again while its provider keeps it."""
+    """Outputs of batches: `<batch>.<number>.batch` when whole, `.fetching` while they arrive, `.odd` with lines that
+    nobody could read. A file may have gigabytes: it is never in memory as a whole. It may be had again while its
+    provider keeps it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -223,6 +233,11 @@ class Outputs:
         that is longer than `LONGEST_LINE` comes in pieces: none of them is a line that anybody understands."""
         with self._path(batch_id, number).open("rb") as file:
             yield partial(file.readline, LONGEST_LINE)
+
+    def set_aside(self, batch_id: str) -> None:
+        """Keep what holds lines that nobody could read, for a person to look at."""
+        for path in self._folder.glob(f"{batch_id}.*.batch"):
+            path.rename(path.with_suffix(".odd"))
 
     def discard(self, batch_id: str) -> None:
         """Everything in the files of a batch is safe elsewhere."""

@@ -185,6 +185,7 @@ class Reception:
         now = self.now()
         answer = (request_id, now if request_id else None)
         moved = self.catalogue.generations.doubt(generation_id, owner, reason, now, answer=answer)
-        if moved and provider in self.repeating:
+        # A whole answer that the disk would not take in order lies here still: it is read when it can be.
+        if moved and provider in self.repeating and not self.inbox.holds_anything(generation_id):
             self.catalogue.outcomes.retry_once(generation_id, self.now())
         return moved

@@ -98,8 +98,10 @@ class Renewal:
             return self._refused(group, "the provider says that the work still runs")
         renewed = 0
         outputs = {output.index: output for output in result.outputs if output.url is not None}
+        by_identity = {output.url.identity: output for output in outputs.values() if output.url is not None}
         for dead in group:
-            output = outputs.get(dead.index)
+            # The same object, signed anew, wherever it stands now; a provider may tell its images in another order.
+            output = by_identity.get(dead.identity or "") or outputs.get(dead.index)
             if output is not None and awaiting.renew(
                 dead, self.reception.arrival(provider, output, answer.received_at), self.now()
             ):

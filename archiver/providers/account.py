@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -50,7 +51,7 @@ _HINTS = {
     429: "too many at once: lower concurrency or set pace",
     500: "its own fault; it may have charged: archiver refunds",
     502: "a gateway on the way; it may have charged: archiver refunds",
-    503: "overloaded",
+    503: "overloaded, or no channel for this model",
     504: "too slow for a gateway on the way; it may have charged: archiver refunds",
 }
 
@@ -177,23 +178,17 @@ class Account:
 
     @contextmanager
     def look(
-        self,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = POLL_S,
-        tail_s: float = TAIL_S,
-        also: Collection[int] = (),
+        self, path: str, *, timeout: float = POLL_S, tail_s: float = TAIL_S, also: Collection[int] = ()
     ) -> Iterator[Reply]:
         """GET what costs nothing: how accepted work stands. `path` may be a whole URL, which must be at one of the
-        configured addresses: the key goes with it. Each key is tried: work belongs to the one that asked for it.
+        configured addresses: the key goes with it. Each address and each key is tried: work belongs to the one that it
+        was asked of, and with.
 
-        The reply is one of 2xx, or has a status in `also`. Raises `Permanent` when there is no such thing (404, 410),
-        and `Transient` or `Throttled` in every other case: it may be had later.
+        The reply is one of 2xx, or has a status in `also`. Raises `Permanent` when all of them say that there is no
+        such thing (404, 410), and `Transient` or `Throttled` in every other case: it may be had later.
         """
-        bases = self._settings.base_url
-        url = path if urlsplit(path).scheme else below(bases[0], path)
-        if not self.is_ours(url):
+        urls = [path] if urlsplit(path).scheme else [below(base, path) for base in self._settings.base_url]
+        if not self.is_ours(urls[0]):
             raise Permanent(f"{self.name} names an address elsewhere, where the key must not go")
         try:
             keys = self._keys.usable()
@@ -202,20 +197,27 @@ class Account:
         plain = {
             name: value for name, value in json_headers("").items() if name not in ("Content-Type", "Idempotency-Key")
         }
-        for number, key in enumerate(keys):
-            said = plain | dict(headers or {}) | (dict(self._authorise(key)) if key else {})
+        resting = len(self._settings.api_key) > len(keys)  # a key that is set aside may be the one that knows
+        refusals: list[AdapterError] = [Transient("a key of api_key is set aside")] if resting else []
+        for url, key in product(urls, keys):
+            said = plain | (dict(self._authorise(key)) if key else {})
+            is_given = False
             try:
                 with send(
                     "GET", url, b"", said, timeouts=(CONNECT_S, timeout), outside=self._outside, tail_s=tail_s
                 ) as reply:
                     if 200 <= reply.status < 300 or reply.status in also:
+                        is_given = True
                         yield reply
                         return
-                    refusal = self._unseen(reply, key)
-            except (Ambiguous, Permanent) as error:
-                raise Transient(str(error)) from None  # asking again is free
-            if reply.status not in (401, 403, 404) or number + 1 == len(keys):
-                raise refusal
+                    refusals.append(self._unseen(reply, key))
+            except (Ambiguous, Permanent, Transient) as error:  # asking again is free
+                refusals.append(Transient(str(error)))
+                if is_given:
+                    raise refusals[-1] from None
+            if isinstance(refusals[-1], Throttled):
+                break
+        raise next((each for each in reversed(refusals) if not isinstance(each, Permanent)), refusals[-1])
 
     def is_ours(self, url: str) -> bool:
         """Whether `url` is at one of the configured addresses."""

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -229,5 +229,9 @@ def _reason(error: BaseException) -> str:
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause
+    if isinstance(root, socket.gaierror):
+        return "the host name cannot be resolved"
+    if isinstance(root, RemoteDisconnected):
+        return "the other side closed the connection"
     words = getattr(root, "strerror", None) or type(root).__name__
     return f"TLS failed: {words}" if isinstance(error, SSLError) else str(words)

@@ -75,4 +75,6 @@ def choose_stores(config: Config, named: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(named))
     if len(known) == 1:
         return (known[0],)
-    raise UsageError(f"say which store is meant, with --store; known are: {', '.join(known) or 'none'}")
+    if not known:
+        raise UsageError("no store is configured: add a section such as [stores.main] with a url")
+    raise UsageError(f"say which store is meant, with --store; known are: {', '.join(known)}")

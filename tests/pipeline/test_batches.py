@@ -270,6 +270,9 @@ def test_an_order_that_is_listed_late_is_waited_for(double: BatchDouble, tmp_pat
         hidden, double.batches = double.batches, {}
         see_through(shop, 5)
         assert states(shop) == ["submitted"] and "does not list it yet" in batches(shop)[0]["error"]
+        shop.clock.advance(minutes=-12)
+        see_through(shop, 1)
+        assert states(shop) == ["submitted"], "a clock that was set back a little gives nothing up"
         double.batches = hidden
         see_through(shop)
         assert states(shop) == ["completed"] and orders(double) == 1
@@ -380,6 +383,26 @@ def test_lines_that_are_no_lines_and_foreign_ones_change_nothing_else(double: Ba
         assert states(shop) == ["planned", "completed", "failed"]
         assert "it may have been charged" in rows_of(shop)[2]["error"]
         assert shop.generation(one)["images"] == 1 and shop.generation(two)["images"] == 0
+        (odd,) = tmp_path.rglob("*.odd")
+        assert odd.read_bytes() == double.files[ident], "it may be all that is left of an image that was paid for"
+
+
+def test_an_output_that_is_named_nowhere_is_waited_for(
+    double: BatchDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made, and paid for: that we cannot tell where it lies is no end."""
+    with shop_of(tmp_path, double) as shop:
+        shop.plan("batch", "1", "2")
+        submit(shop)
+        double.running = 0
+        look = port(shop).look
+        with monkeypatch.context() as mute:
+            mute.setattr(port(shop), "look", lambda handle: replace(look(handle), files=(), done=2))
+            see_through(shop)
+            assert states(shop) == ["accepted"] * 2
+            assert "names no file" in batches(shop)[0]["error"]
+        see_through(shop)
+        assert states(shop) == ["completed"] * 2 and orders(double) == 1
 
 
 def test_a_new_process_goes_on_where_one_died(double: BatchDouble, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from archiver.core.budget import Limit
 from archiver.core.pace import Rate
+from archiver.pipeline import inbox
 from archiver.pipeline.crew import Crew
 from archiver.resilience import Doors, Paces
 from tests.doubles.provider import ImagesProvider, Mishap
@@ -182,6 +183,47 @@ def test_an_unknown_outcome_is_asked_for_once_more_and_counts_twice(
     )
     assert [event["kind"] for event in events] == ["unknown", "asked-again"]
     assert "both requests count as spent" in events[1]["detail"]
+
+
+def test_a_whole_answer_on_a_sick_disk_is_read_and_not_paid_for_again(
+    shop: Workshop, double: ImagesProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    repeating(shop)
+    (ident,) = shop.plan("double", "a fox")
+    with monkeypatch.context() as sick:
+        sick.setattr(inbox, "flush", refuses)
+        assert shop.ask("double") == 1
+    assert shop.ask("double") == 0
+    shop.pipeline.recover()
+    assert shop.generation(ident)["state"] == "completed"
+    assert (len(double.charges), spent(shop), len(shop.images())) == (1, 40_000, 1)
+
+
+def test_what_two_requests_brought_is_kept_of_both(shop: Workshop, double: ImagesProvider) -> None:
+    """Both were cut, and both may have been paid for."""
+    repeating(shop)
+    double.script([Mishap(truncated=True)] * 2)
+    (ident,) = shop.plan("double", "a fox")
+    assert shop.ask("double") == 2
+    assert shop.files("inbox") == [f"{ident}.2.odd", f"{ident}.odd"]
+
+
+def test_what_is_cancelled_before_its_second_request_says_that_there_was_a_first(
+    shop: Workshop, double: ImagesProvider
+) -> None:
+    repeating(shop)
+    double.script([Mishap(cut="after")])
+    (ident,) = shop.plan("double", "a fox")
+    provider = shop.pipeline.providers["double"]
+    submission = shop.pipeline.next_to_submit(provider)
+    assert submission is not None
+    shop.pipeline.submit(provider, submission)
+    assert shop.catalogue.generations.cancel([ident], shop.clock()) == 1
+    assert "may have been charged" in shop.generation(ident)["error"]
+    assert (len(double.charges), spent(shop)) == (1, 40_000)
 
 
 def test_a_second_unknown_outcome_is_held_for_the_user(shop: Workshop, double: ImagesProvider) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from archiver.catalogue import as_text
 from archiver.core.errors import Permanent
+from archiver.core.model import Accepted, Answer, Completed
 from archiver.core.ports import AnswerSink, Outside, Provider
+from archiver.pipeline import inbox
 from archiver.pipeline.crew import POLLERS, Crew
 from archiver.providers import tasks
 from archiver.providers.dialects import DIALECTS
@@ -299,6 +301,37 @@ def test_a_dead_url_is_replaced_by_a_fresh_one(tmp_path: Path) -> None:
         assert len(double.charges) == 1
 
 
+@pytest.mark.parametrize("told", [(1, 0), (1,)])
+def test_a_fresh_url_is_that_of_the_same_image_wherever_it_stands(
+    told: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider tells its images in another order, or only one of them: none takes the place of another."""
+    clock = Clock()
+    with (
+        TaskProvider("dashscope", running=0, now=clock, lifetime=timedelta(minutes=10), enforce=True) as double,
+        task_shop(tmp_path / "d", double, clock) as shop,
+    ):
+        (fox,) = ask_all(shop, "a red fox", n=2)
+        clock.advance(seconds=2)
+        poll(shop)
+        asked = "select idx, source_identity from images where generation_id = ? order by idx"
+        before = [tuple(found) for found in shop.catalogue._database.rows(asked, (fox,))]
+        clock.advance(minutes=11)
+        shop.copy()
+        provider = shop.pipeline.providers["tasks"]
+        read = provider.read
+
+        def in_another_order(answer: Answer) -> Completed | Accepted:
+            result = read(answer)
+            assert isinstance(result, Completed)
+            moved = tuple(replace(result.outputs[old], index=new) for new, old in enumerate(told))
+            return replace(result, outputs=moved)
+
+        monkeypatch.setattr(provider, "read", in_another_order)
+        assert shop.pipeline.renew() == len(told)
+        assert [tuple(found) for found in shop.catalogue._database.rows(asked, (fox,))] == before
+
+
 def test_a_fresh_url_is_asked_for_seldom_and_ever_more_seldom(tmp_path: Path) -> None:
     clock = Clock()
     with (
@@ -453,6 +486,26 @@ def test_a_late_answer_that_lies_on_disk_comes_home_too(tmp_path: Path) -> None:
         shop.pipeline.recover()
         assert shop.generation(fox)["state"] == "completed"
         assert shop.ask("tasks") == 0 and len(double.charges) == 1 and len(shop.images()) == 1
+
+
+def test_a_task_whose_answer_came_on_a_sick_disk_is_still_polled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refused only the name of the answer: the outcome is unknown until somebody looks at what lies there."""
+    with TaskProvider("apiyi", running=0) as double, task_shop(tmp_path / "d", double, Clock()) as shop:
+
+        def refuses(_: Path) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as sick:
+            sick.setattr(inbox, "flush", refuses)
+            (fox,) = ask_all(shop, "a red fox")
+        assert shop.generation(fox)["state"] == "unknown"
+        shop.pipeline.recover()
+        assert shop.generation(fox)["state"] == "accepted"
+        shop.clock.advance(seconds=2)
+        assert poll(shop) == 1
+        assert len(double.charges) == 1 and len(shop.images()) == 1
 
 
 def test_a_late_answer_does_not_take_the_place_of_a_request_under_way(tmp_path: Path) -> None:

@@ -137,6 +137,38 @@ def test_looking_is_free_and_may_be_repeated(tmp_path: Path) -> None:
             pass
 
 
+def test_work_is_looked_for_at_every_address(tmp_path: Path) -> None:
+    """It was asked of the second one while the first was away: what the first says of it now is no news of it."""
+    for first in (sends(404), sends(500), lambda connection, _: None):
+        with paid(first) as away, paid(sends(200, {"status": "running"})) as there:
+            several = settings(base_url=[f"http://{HOST}:{closed_port()}", away.base_url, there.base_url])
+            with account.Account("apiyi", several, outside(tmp_path)).look("v1/tasks/1") as reply:
+                assert b"".join(reply.pieces()) == b'{"status": "running"}'
+    with paid(sends(404)) as endpoint:
+        several = settings(base_url=[f"http://{HOST}:{closed_port()}", endpoint.base_url])
+        looker = account.Account("apiyi", several, outside(tmp_path))
+        with pytest.raises(Transient, match="not sent"), looker.look("v1/tasks/1"):
+            pass
+
+
+def test_work_is_not_gone_while_a_key_that_may_know_it_is_refused(tmp_path: Path) -> None:
+    """The second key does not know the task of the first one: "no such task" is no answer then."""
+
+    def judge(connection: socket.socket, request: Request) -> None:
+        sends(401 if request.headers["authorization"].endswith("sk-one") else 404)(connection, request)
+
+    with paid(judge) as endpoint:
+        two = settings(base_url=endpoint.base_url, api_key=["env:ONE", "env:TWO"])
+        hands = keyed(tmp_path, {"env:ONE": "sk-one", "env:TWO": "sk-two"}, [0.0])
+        looker = account.Account("apiyi", two, hands)
+        with pytest.raises(Transient), looker.look("v1/tasks/1"):
+            pass
+        with pytest.raises(Permanent), looker.submit("v1/tasks", b"{}", {}, timeouts=(1.0, 1.0)):
+            pass
+        with pytest.raises(Transient), looker.look("v1/tasks/1"):
+            pass
+
+
 @pytest.mark.parametrize(
     ("base", "path", "url"),
     [

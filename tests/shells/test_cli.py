@@ -95,6 +95,14 @@ def test_words_that_nobody_knows_are_usage_errors(world: World) -> None:
         assert ("Usage:" in text and "Commands:" in text) or "Example" in text
 
 
+def test_what_is_not_configured_at_all_is_said_so(world: World) -> None:
+    world.configure('[stores.main]\nurl = "file://./archive"\n')
+    assert "no provider is configured: add a section" in world.run("generate", "x").stderr
+    world.configure('[providers.sandbox]\nkind = "sandbox"\n')
+    done = world.run("generate", "x")
+    assert done.returncode == 2 and "no store is configured: add a section" in done.stderr
+
+
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 

@@ -161,6 +161,23 @@ def test_an_unknown_generation_is_shown_and_asked_again_only_on_request(
     assert f"generation {ident} is completed; only unknown and failed ones" in refused.stderr
 
 
+def test_a_planned_generation_that_is_cancelled_is_never_asked(world: World, tmp_path: Path) -> None:
+    """The provider wanted a pause; meanwhile somebody thought better of it."""
+    with ImagesProvider([Mishap(status=429, headers={"Retry-After": "3600"})]) as provider:
+        world.configure(file_section("main", tmp_path / "archive"), provider=provider)
+        assert world.run("generate", "a fox").returncode == 1
+        (row,) = world.sql("select id, state from generations")
+        assert row["state"] == "planned"
+        assert "would cancel" in world.run("resolve", row["id"], "--cancel", "--dry-run").stderr
+        assert world.sql("select state from generations") == [{"state": "planned"}]
+        assert "--cancel keeps it" in world.run("resolve", row["id"], "--write-off").stderr
+        world.ok("resolve", row["id"], "--cancel")
+        world.ok("run", "--once")
+        again = world.run("resolve", row["id"], "--cancel")
+    assert (again.returncode, "is cancelled; only a planned one" in again.stderr) == (2, True)
+    assert provider.charges == [] and len(provider.requests) == 1
+
+
 def test_a_written_off_generation_is_never_asked_again(world: World, tmp_path: Path, provider: ImagesProvider) -> None:
     """It no longer counts as open, it stays spent, and it can still be asked for when somebody changes his mind."""
     ident = doubtful(world, tmp_path, provider, price_usd=0.04, budget_usd_per_month=10.0)
@@ -195,8 +212,8 @@ def test_resolve_refuses_what_it_cannot_mean(world: World, tmp_path: Path, provi
     ident = doubtful(world, tmp_path, provider)
     before = everything(world)
     for arguments, words in (
-        ((ident,), "say either --retry or --write-off"),
-        ((ident, "--retry", "--write-off"), "say either --retry or --write-off"),
+        ((ident,), "say either --retry, --write-off or --cancel"),
+        ((ident, "--retry", "--write-off"), "say either --retry, --write-off or --cancel"),
         (("nobody", "--retry"), "there is no generation 'nobody'"),
     ):
         done = world.run("resolve", *arguments)

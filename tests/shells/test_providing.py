@@ -59,6 +59,15 @@ def test_a_price_that_nobody_knows_is_unknown(world: World, double: ImagesProvid
     assert (row["price_usd"], row["price_from"]) == (None, "unknown")
 
 
+def test_a_price_that_depends_on_the_size_is_called_so(world: World, double: ImagesProvider) -> None:
+    world.configure("", provider=double, model="by-size")
+    prices = 'model = "by-size"\nsize = ["1K", "2K"]\nusd = 0.05\nfrom = 2026-01-01\nsource = "x"\n'
+    (world.folder / "prices.toml").write_text("[[prices]]\n" + prices, "utf-8")
+    world.environment["ARCHIVER_ARCHIVER__PRICES_FILE"] = "prices.toml"
+    (row,) = world.rows("providers", "list")
+    assert (row["price_usd"], row["price_from"]) == (None, "by size")
+
+
 # --- test ------------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from archiver.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -16,11 +18,12 @@ def test_the_reference_page_is_in_step() -> None:
     assert done.returncode == 0, "run: .venv/bin/python scripts/reference.py"
 
 
-def test_both_readmes_have_the_same_headings_and_code() -> None:
-    """README.zh-CN.md says what README.md says: as many headings of each level, and every code block alike."""
-    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+@pytest.mark.parametrize(("page", "headings"), [("README", 10), ("docs/providers", 3), ("docs/costs", 2)])
+def test_both_languages_have_the_same_headings_and_code(page: str, headings: int) -> None:
+    """The Chinese page says what the English one says: as many headings of each level, and every code block alike."""
+    english, chinese = ((ROOT / f"{page}{suffix}.md").read_text("utf-8") for suffix in ("", ".zh-CN"))
     assert _levels(english) == _levels(chinese)
-    assert len(_levels(english)) > 10
+    assert len(_levels(english)) > headings
     assert _code(english) == _code(chinese)
 
 

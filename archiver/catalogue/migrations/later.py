@@ -73,7 +73,14 @@ def m006_requests(db: Any) -> None:
         db.execute(statement)
 
 
-_MOVES_OF_REQUESTS = (*FIRST_MOVES, "unknown>planned", "failed>planned", "planned>reused", "planned>completed")
+_MOVES_OF_REQUESTS = (
+    *FIRST_MOVES,
+    "unknown>planned",
+    "unknown>accepted",
+    "failed>planned",
+    "planned>reused",
+    "planned>completed",
+)
 _MOVES_OF_BATCHES = (
     "gathered>ordered",
     "gathered>withdrawn",
