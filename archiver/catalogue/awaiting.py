@@ -79,20 +79,30 @@ class Awaiting:
         return None if row is None else submission_of(row)
 
     def polled(
-        self, generation_id: str, owner: str, again: datetime, now: datetime, *, error: str | None = None
+        self,
+        generation_id: str,
+        owner: str,
+        again: datetime,
+        now: datetime,
+        *,
+        error: str | None = None,
+        is_denied: bool = False,
     ) -> bool:
         """A poll is over, and the work is still accepted: it is due at `again`, or at once when a notice came
-        meanwhile. An `error` that was not there before is an event; None leaves the row as it is."""
+        meanwhile. An `error` that was not there before is an event; None leaves the row as it is. `is_denied`: the
+        provider says that there is no such work; since when it says nothing else is remembered."""
         with self._database.write() as db:
             before = db.execute("select error from generations where id = ?", (generation_id,)).fetchone()
             moved = db.execute(
                 """
                 update generations set polled_until = null, error = coalesce(:error, error),
-                    not_before = case when not_before <= :now then not_before else :again end
+                    not_before = case when not_before <= :now then not_before else :again end,
+                    denied_at = case when :is_denied then coalesce(denied_at, :now) end
                 where id = :id and owner = :owner and state = 'accepted'
                 """,
                 {
                     "error": error,
+                    "is_denied": is_denied,
                     "now": as_text(now),
                     "again": as_text(again),
                     "id": generation_id,

@@ -56,7 +56,8 @@ def _begin(db: Connection, seq: int, charged: tuple[int | None, str], owner: str
         """
         update generations
         set state = 'submitted', owner = :owner, submitted_at = :now, attempts = attempts + 1, not_before = null,
-            held = 0, expected_micro = :expected, charged_to = :charged_to, batch_id = null, mode = 'now'
+            denied_at = null, held = 0, expected_micro = :expected, charged_to = :charged_to, batch_id = null,
+            mode = 'now'
         where seq = :seq and state = 'planned' returning *
         """,
         {"seq": seq, "owner": owner, "now": as_text(now), "expected": charged[0], "charged_to": charged[1]},

@@ -98,7 +98,7 @@ class Submission:
     created_at: datetime
     handle: str | None = None
     continues: str | None = None
-    submitted_at: datetime | None = None
+    denied_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,5 +296,5 @@ def submission_of(row: Row) -> Submission:
         created_at=as_time(str(row["created_at"])),
         handle=None if row["handle"] is None else str(row["handle"]),
         continues=None if row["continues"] is None else str(row["continues"]),
-        submitted_at=None if row["submitted_at"] is None else as_time(str(row["submitted_at"])),
+        denied_at=None if row["denied_at"] is None else as_time(str(row["denied_at"])),
     )

@@ -11,8 +11,9 @@ FIRST_POLL = timedelta(seconds=1)
 #: Nobody else polls what somebody polls, for so long: more than two slow looks take.
 POLL_LEASE = timedelta(minutes=3)
 LONGEST_POLL_PAUSE = timedelta(minutes=1)
-#: A task that its provider does not know may only be too new.
-TOO_NEW = timedelta(minutes=1)
+#: "No such task" is believed when nothing else was heard for so long: the task may be too new, or a gateway on the way
+#: be replaced just now.
+DENIED_FOR = timedelta(minutes=10)
 
 
 def next_poll(interval: timedelta, *, began: datetime, now: datetime, retry_after: float | None = None) -> datetime:
@@ -24,9 +25,10 @@ def next_poll(interval: timedelta, *, began: datetime, now: datetime, retry_afte
     return max(began + interval, now)
 
 
-def has_vanished(submitted: datetime | None, now: datetime) -> bool:
-    """Whether "no such task" means that it is gone, and not that it is too new to be known everywhere."""
-    return submitted is None or now - submitted > TOO_NEW
+def has_vanished(denied: datetime | None, now: datetime) -> bool:
+    """Whether "no such task" means that it is gone, having been said at `denied` first and ever since (None: for the
+    first time now)."""
+    return denied is not None and now - denied >= DENIED_FOR
 
 
 #: A provider is asked for a fresh URL of one image at most so often, and less often each time.

@@ -68,7 +68,7 @@ class Polling:
     def _record(self, provider: Provider, submission: Submission, began: datetime, error: Exception | None) -> None:
         """When it is asked for again, unless it is over: then nothing is accepted any more and this changes nothing."""
         generation_id, now = submission.ask.generation_id, self.now()
-        if isinstance(error, Permanent) and polling.has_vanished(submission.submitted_at, now):
+        if isinstance(error, Permanent) and polling.has_vanished(submission.denied_at, now):
             reason = redact(f"paid, but without an image: {error}")
             self.catalogue.generations.fail(generation_id, self.owner, reason, now)
             return
@@ -79,7 +79,9 @@ class Polling:
             retry_after=error.retry_after if isinstance(error, Throttled) else None,
         )
         words = None if error is None else redact(str(error)) or type(error).__name__
-        self.catalogue.awaiting.polled(generation_id, self.owner, again, now, error=words)
+        self.catalogue.awaiting.polled(
+            generation_id, self.owner, again, now, error=words, is_denied=isinstance(error, Permanent)
+        )
 
     def notice(self, provider: Provider, handle: str) -> str | None:
         """Somebody says that the work `handle` is done: a poll is due now. The generation's id, None for an unknown

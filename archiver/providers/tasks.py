@@ -29,7 +29,7 @@ from archiver.settings import Duration, Reference
 
 _HANDLE = re.compile(r"[!-~]{1,500}")
 _SIDES = re.compile(r"([0-9]{1,5})[xX*]([0-9]{1,5})")
-_SAYS_NO = frozenset({400, 403, 405, 409, 413, 415, 422, 451})
+_SAYS_NO = frozenset({400, 405, 409, 413, 415, 422, 451})
 """Statuses with which the address of a result tells that there is none."""
 
 

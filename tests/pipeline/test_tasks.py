@@ -104,13 +104,42 @@ def test_a_failed_task_fails_its_generation_and_stays_paid(dialect: str, tmp_pat
         assert shop.ask("tasks") == 0 and len(double.charges) == 1
 
 
+def poll_until_denied(shop: Workshop) -> None:
+    """Twice, ten minutes apart: one "no such task" is not believed."""
+    poll(shop)
+    shop.clock.advance(minutes=10)
+    poll(shop)
+
+
+def test_a_gateway_that_knows_nothing_for_some_minutes_costs_no_paid_work(tmp_path: Path) -> None:
+    """404 while it is being replaced, then the truth; and 404 an hour later begins to count anew."""
+    clock = Clock()
+    with TaskProvider("apiyi", running=0) as double, task_shop(tmp_path / "d", double, clock) as shop:
+        (fox,) = ask_all(shop, "a red fox")
+        for _ in range(2):
+            clock.advance(hours=1)
+            double.end, double.running = "vanished", 0
+            for _ in range(9):
+                clock.advance(minutes=1)
+                assert poll(shop) == 1
+                assert row(shop, fox)["state"] == "accepted"
+            double.end, double.running = "done", 100
+            clock.advance(minutes=5)
+            poll(shop)
+            assert (row(shop, fox)["state"], row(shop, fox)["denied_at"]) == ("accepted", None)
+        double.running = 0
+        clock.advance(minutes=1)
+        poll(shop)
+        assert row(shop, fox)["state"] == "completed"
+
+
 @pytest.mark.parametrize("dialect", ["apiyi", "dashscope", "fal", "bfl"])
 def test_a_task_that_its_provider_forgot_is_paid_without_an_image(dialect: str, tmp_path: Path) -> None:
     clock = Clock()
     with TaskProvider(dialect, running=0, end="vanished") as double, task_shop(tmp_path / "d", double, clock) as shop:
         (fox,) = ask_all(shop, "a red fox")
         clock.advance(hours=25)
-        poll(shop)
+        poll_until_denied(shop)
         assert (row(shop, fox)["state"], row(shop, fox)["error"][:28]) == ("failed", "paid, but without an image: ")
 
 
@@ -455,7 +484,7 @@ def failed_and_planned_again(shop: Workshop, double: TaskProvider) -> str:
     (fox,) = ask_all(shop, "a red fox")
     shop.clock.advance(hours=1)
     double.end = "vanished"
-    poll(shop)
+    poll_until_denied(shop)
     assert shop.generation(fox)["state"] == "failed"
     double.end = "done"
     assert shop.catalogue.outcomes.retry(fox, "ask again, by an operator", shop.clock())

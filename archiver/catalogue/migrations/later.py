@@ -175,6 +175,7 @@ _REQUESTS = (
     """,
     # Until when somebody polls accepted work: nobody else does meanwhile.
     "alter table generations add column polled_until text",
+    "alter table generations add column denied_at text",
     "create index generations_handle on generations (handle) where handle is not null",
     # When the provider was last asked for a fresh URL, and how often.
     "alter table images add column renewal_at text",
