@@ -5,6 +5,7 @@ state and its claim, and changes 0 rows when either has moved on. It decides not
 transaction is open while anybody talks to the network.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.catalogue.awaiting import Awaiting, Dead
@@ -98,6 +99,12 @@ class Catalogue:
     def path(self) -> Path:
         """The file."""
         return self._database.path
+
+    @property
+    def born(self) -> datetime:
+        """When this catalogue was made, by the clock of the machine: what is older on the disk, it never knew."""
+        made = self._database.rows("select min(applied_at) as at from _sqlite_migrations")[0]["at"]
+        return datetime.fromisoformat(str(made)).astimezone(UTC)
 
     def scrub(self) -> None:
         """Remove what erased URLs left in their pages and in the write-ahead log."""

@@ -17,7 +17,8 @@ def look_through(spool: Spool, catalogue: Catalogue, now: datetime, *, is_alone:
     """Adopt the whole files of images that wait unclaimed, and remove those of images that are stored.
 
     `is_alone` is asked whether no other process lives and this one has not begun to work: then every file that no row
-    names is a leftover too. Returns the number of files adopted.
+    names is a leftover too, unless it is older than the catalogue: another one, which is gone, may have known it.
+    Returns the number of files adopted.
     """
     adopted = 0
     names = spool.names()
@@ -28,9 +29,14 @@ def look_through(spool: Spool, catalogue: Catalogue, now: datetime, *, is_alone:
         state, file = images.get(image_id, (None, None))
         if state == "pending" and _holds(spool, name, sha256):
             adopted += catalogue.images.adopt_rescued(image_id, name, sha256, now)
-        elif state == "stored" or (alone and file != name):
+        elif state == "stored" or (alone and file != name and (state or _is_ours(spool, name, catalogue.born))):
             spool.discard(name)
     return adopted
+
+
+def _is_ours(spool: Spool, name: str, born: datetime) -> bool:
+    written = spool.written(name)
+    return written is not None and written >= born
 
 
 def _holds(spool: Spool, name: str, sha256: str) -> bool:

@@ -56,7 +56,7 @@ class Recovery:
             self._carefully(partial(self._look_at, generation_id), generation_id)
         self.owner.bury()
         look_through(self.spool, self.catalogue, now, is_alone=lambda: at_start and self.owner.is_alone())
-        self.spool.sweep(self.catalogue.images.spool_names(), now - LEFTOVER_AGE)
+        self.spool.sweep(self.catalogue.images.spool_names(), now - LEFTOVER_AGE, since=self.catalogue.born)
         self.catalogue.scrub()
 
     def _salvage(self, generation_id: str) -> None:

@@ -74,16 +74,20 @@ class Spool:
         """Every copy is confirmed: the bytes are no longer needed here."""
         self.path(name).unlink(missing_ok=True)
 
-    def sweep(self, needed: set[str], before: datetime) -> int:
-        """Remove files that no unfinished image names and that were last written before `before`. Returns their
-        number."""
+    def written(self, name: str) -> datetime | None:
+        """When a file was last written, None when it is gone."""
+        try:
+            return datetime.fromtimestamp(self.path(name).stat().st_mtime, UTC)
+        except FileNotFoundError:  # renamed or settled just now
+            return None
+
+    def sweep(self, needed: set[str], before: datetime, *, since: datetime) -> int:
+        """Remove files that no unfinished image names and that were last written between `since` and `before`. Returns
+        their number."""
         swept = 0
-        for path in self._folder.iterdir():
-            try:
-                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            except FileNotFoundError:  # renamed or settled just now
-                continue
-            if path.name not in needed and written < before:
-                path.unlink(missing_ok=True)
+        for name in self.names():
+            written = self.written(name)
+            if name not in needed and written is not None and since <= written < before:
+                self.discard(name)
                 swept += 1
         return swept

@@ -32,7 +32,6 @@ def leave(
     name = f"{image_id or shop.images()[0]['image_id']}.{digest}{end}"
     path = shop.data_dir / "spool" / name
     path.write_bytes(body)
-    os.utime(path, times=(shop.clock().timestamp(),) * 2)
     return name
 
 
@@ -83,3 +82,14 @@ def test_a_file_that_no_row_names_goes_only_when_nobody_else_lives(shop: Worksho
     assert shop.files("spool") == [name]
     shop.pipeline.recover(at_start=True)
     assert shop.files("spool") == []
+
+
+def test_what_is_older_than_the_catalogue_is_never_swept(shop: Workshop) -> None:
+    """The catalogue was lost, and somebody ran a command before `rebuild`: these bytes may be in no bucket."""
+    name = leave(shop, b"of another catalogue", image_id="unheard-of")
+    before = shop.catalogue.born.timestamp() - 1
+    os.utime(shop.data_dir / "spool" / name, times=(before, before))
+    shop.pipeline.recover(at_start=True)
+    shop.clock.advance(days=3)
+    shop.pipeline.recover(at_start=True)
+    assert shop.files("spool") == [name]

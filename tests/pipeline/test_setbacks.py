@@ -183,7 +183,7 @@ def test_a_sweep_does_not_mind_files_that_come_and_go(tmp_path: Path) -> None:
         thread.start()
     try:
         for _ in range(300):
-            spool.sweep(set(), datetime(2000, 1, 1, tzinfo=UTC))
+            spool.sweep(set(), datetime(2000, 1, 1, tzinfo=UTC), since=datetime(1970, 1, 1, tzinfo=UTC))
     finally:
         done.set()
         for thread in threads:
