@@ -14,17 +14,22 @@ from archiver.catalogue.batches import Batches
 from archiver.catalogue.claiming import Resting
 from archiver.catalogue.costs import Costs
 from archiver.catalogue.database import Database, as_text, as_time
+from archiver.catalogue.descent import Descent
 from archiver.catalogue.fitness import Fitness, Wanted
 from archiver.catalogue.generations import Generations
 from archiver.catalogue.images import Images
 from archiver.catalogue.keys import Keys
+from archiver.catalogue.listings import Filter, Listings
 from archiver.catalogue.materials import Materials
 from archiver.catalogue.outcomes import Outcomes
 from archiver.catalogue.owners import Owner, SoleDaemon
 from archiver.catalogue.providers import Providers
+from archiver.catalogue.rebuilding import Rebuilding, Told
+from archiver.catalogue.records import Records
 from archiver.catalogue.reports import Reports
 from archiver.catalogue.reusing import Reusing
 from archiver.catalogue.rows import Arrival, Draft, InputRow, Settlement, Submission
+from archiver.catalogue.statistics import Statistics
 from archiver.catalogue.ticks import Ticks
 from archiver.catalogue.watching import Watching
 from archiver.core.errors import Unusable
@@ -36,12 +41,14 @@ __all__ = [
     "Catalogue",
     "Dead",
     "Draft",
+    "Filter",
     "InputRow",
     "Owner",
     "Resting",
     "Settlement",
     "SoleDaemon",
     "Submission",
+    "Told",
     "Wanted",
     "as_text",
     "as_time",
@@ -53,8 +60,8 @@ FILE_NAME = "catalogue.db"
 class Catalogue:
     """An open catalogue: `ticks` (planning), `generations` (asking), `batches` and `batch_reports` (asking for many at
     once), `materials` (what goes into a request), `outcomes` (what came of it), `costs` (what was spent), `reusing`
-    (what need not be paid twice), `images` (keeping), `reports` (read-only questions) and `watching` (alerts), `keys`
-    and `providers` (how it goes with them)."""
+    (what need not be paid twice), `images` (keeping), `reports`, `listings`, `descent` and `statistics` (read-only
+    questions) and `watching` (alerts), `keys` and `providers` (how it goes with them)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -70,9 +77,14 @@ class Catalogue:
         self.images = Images(database)
         self.fitness = Fitness(database)
         self.reports = Reports(database)
+        self.listings = Listings(database)
+        self.descent = Descent(database)
+        self.statistics = Statistics(database)
         self.watching = Watching(database)
         self.keys = Keys(database)
         self.providers = Providers(database)
+        self.records = Records(database)
+        self.rebuilding = Rebuilding(database)
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool) -> "Catalogue":

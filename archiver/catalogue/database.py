@@ -28,7 +28,7 @@ else:
         import sqlite3 as sqlite
     Connection, Row = sqlite.Connection, sqlite.Row
 
-__all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix"]
+__all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix", "is_refusal", "sqlite"]
 
 APPLICATION_ID = 0x41524348  # "ARCH"
 _VIEW = re.compile(r"create view (\w+)")
@@ -42,6 +42,11 @@ def as_text(moment: datetime) -> str:
 def as_time(text: str) -> datetime:
     """The time that `as_text` wrote, as an aware UTC datetime."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a guard of the schema refused a row: a unique key, a check, a trigger."""
+    return isinstance(error, sqlite.IntegrityError)
 
 
 def has_wal_fix(version: tuple[int, ...]) -> bool:

@@ -95,7 +95,8 @@ class Images:
             """
             select g.prompt, g.job, g.provider, g.model, i.generation_id, i.id as image_id, i.parent_image_id,
                 g.created_at, i.content_type, i.width, i.height, i.revised_prompt, g.tags,
-                g.cost_micro / 1e6 / (select count(*) from images as a where a.generation_id = g.id) as cost_usd,
+                g.cost_micro / 1e6
+                    / coalesce(g.shares, (select count(*) from images as a where a.generation_id = g.id)) as cost_usd,
                 g.size as requested_size, g.parameters, g.continues, i.role,
                 (
                     select json_group_array(json_object('sha256', n.sha256, 'image_id', n.image_id))

@@ -99,7 +99,7 @@ class Reports:
         indexed = [word for word in words if len(word) >= SHORTEST_INDEXED_WORD]
         short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD][:MOST_SHORT_WORDS]
         clauses = [f"g.prompt like :short{number} escape '\\'" for number in range(len(short))]
-        parameters: dict[str, Any] = {f"short{number}": f"%{_escape(word)}%" for number, word in enumerate(short)}
+        parameters: dict[str, Any] = {f"short{number}": f"%{escaped(word)}%" for number, word in enumerate(short)}
         if indexed:
             clauses.append("g.seq in (select rowid from prompts where prompts match :match)")
             parameters["match"] = " ".join('"' + word.replace('"', '""') + '"' for word in indexed)
@@ -240,5 +240,6 @@ class Reports:
         }
 
 
-def _escape(word: str) -> str:
+def escaped(word: str) -> str:
+    """A word for LIKE, with a backslash before what means something there."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -18,8 +18,9 @@ select
     images.content_type,
     images.width,
     images.height,
-    generations.cost_micro / 1e6 / (select count(*) from images as all_of_it where all_of_it.generation_id = generations.id)
-        as cost_usd,
+    generations.cost_micro / 1e6 / coalesce(
+        generations.shares, (select count(*) from images as all_of_it where all_of_it.generation_id = generations.id)
+    ) as cost_usd,
     images.revised_prompt,
     generations.tags,
     generations.size as requested_size,

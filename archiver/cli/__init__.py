@@ -23,7 +23,10 @@ COMMANDS = {
     "notice": ("archiver.cli.noticing", "Take in a webhook of a provider."),
     "providers": ("archiver.cli.providing", "Show the providers, or try one."),
     "jobs": ("archiver.cli.asking", "Show the jobs with their last and next tick."),
-    "images": ("archiver.cli.asking", "List images."),
+    "images": ("archiver.cli.listing", "List images, by what they are and in what order you like."),
+    "search": ("archiver.cli.listing", "Find images, in any state, by the words of their prompts."),
+    "at-risk": ("archiver.cli.listing", "List images whose link has lived half of its life."),
+    "losses": ("archiver.cli.listing", "List images that were lost."),
     "generations": ("archiver.cli.paying", "List generations with what they cost."),
     "batches": ("archiver.cli.batching", "List batches, and when their outputs die."),
     "resolve": ("archiver.cli.paying", "Decide what becomes of a generation with an unknown outcome."),
@@ -31,6 +34,12 @@ COMMANDS = {
     "refunds": ("archiver.cli.costing", "List what was paid for without an image."),
     "show": ("archiver.cli.asking", "Tell the whole story of one image."),
     "lineage": ("archiver.cli.asking", "Go from a prompt to its permanent keys, and back."),
+    "tree": ("archiver.cli.descending", "Show what an image was made of, and what was made of it."),
+    "get": ("archiver.cli.getting", "Bring the bytes of an image back, verified."),
+    "url": ("archiver.cli.getting", "Print an address that shows an image."),
+    "query": ("archiver.cli.querying", "Ask the catalogue in SQL."),
+    "stats": ("archiver.cli.judging", "Tell how requests went: rates, times, attempts, errors, a grade."),
+    "rebuild": ("archiver.cli.auditing", "Make the catalogue anew from a store's lineage records."),
     "status": ("archiver.cli.asking", "Tell what stands."),
 }
 
@@ -47,7 +56,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

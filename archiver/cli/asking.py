@@ -1,12 +1,11 @@
-"""Questions to the catalogue: jobs, images, show, lineage, status. They need no secret and change nothing."""
+"""Questions to the catalogue: jobs, show, lineage, status. They need no secret and change nothing."""
 
 from typing import Any
 
 import click
 
-from archiver.cli.printing import json_option, plain, print_rows, say, short, size_text
+from archiver.cli.printing import json_option, output_options, plain, print_listing, say, short, size_text
 from archiver.core.errors import UsageError
-from archiver.core.states import states
 
 LINEAGE_COLUMNS = {
     "prompt": short,
@@ -43,9 +42,9 @@ def last_ticks(config: Any) -> dict[str, dict[str, Any]]:
 
 
 @click.command()
-@json_option
+@output_options
 @click.pass_context
-def jobs(ctx: click.Context, as_json: bool) -> None:
+def jobs(ctx: click.Context, output: str) -> None:
     """Show the jobs with their last and next tick.
 
     \b
@@ -54,11 +53,11 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     from archiver import wiring
 
     rows = ticks_of(wiring.load_config(ctx.obj["config"]))
-    if not as_json:
+    if output == "table":
         for row in rows:
             row |= {name: _local(row[name], row["zone"]) for name in ("last_tick", "next_tick")}
     columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
-    print_rows(rows, dict.fromkeys(columns, plain), as_json=as_json)
+    print_listing(rows, dict.fromkeys(columns, plain), output)
 
 
 def ticks_of(config: Any) -> list[dict[str, Any]]:
@@ -109,42 +108,6 @@ def _local(text: str | None, zone: str) -> str | None:
 
 
 @click.command()
-@click.option(
-    "--state",
-    multiple=True,
-    type=click.Choice([*states("image"), "waiting"]),
-    help="Only images in this state (or these); waiting means pending or spooled.",
-)
-@click.option("--job", metavar="NAME", help="Only images of this job.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
-@json_option
-@click.pass_context
-def images(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, as_json: bool) -> None:
-    """List images, the newest first.
-
-    \b
-    Example: archiver images --state pending
-    """
-    _, catalogue = open_catalogue(ctx)
-    chosen = [one for name in state for one in (("pending", "spooled") if name == "waiting" else (name,))]
-    print_images(catalogue.reports.images(states=chosen, job=job, limit=limit), as_json=as_json)
-
-
-def print_images(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Images as a table, or all that is known of each as JSON."""
-    columns = {
-        "image_id": plain,
-        "state": plain,
-        "prompt": short,
-        "job": plain,
-        "deadline": plain,
-        "attempts": plain,
-        "error": short,
-    }
-    print_rows(rows, columns, as_json=as_json)
-
-
-@click.command()
 @click.argument("image_id", metavar="ID")
 @json_option
 @click.pass_context
@@ -192,9 +155,9 @@ def _tell_story(story: dict[str, Any]) -> None:
 @click.command()
 @click.argument("question", nargs=-1, required=True, metavar="ID | KEY | WORDS...")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many rows.")
-@json_option
+@output_options
 @click.pass_context
-def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, as_json: bool) -> None:
+def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, output: str) -> None:
     """Go from a prompt to its permanent keys, and back.
 
     An exact id is looked for first, then an exact full key, then the words of prompts (Chinese words of any length).
@@ -207,7 +170,7 @@ def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, as_json: 
     rows = catalogue.reports.lineage(" ".join(question), limit)
     if not rows:
         say("nothing is archived under these words, this id or this key")
-    print_rows(rows, LINEAGE_COLUMNS, as_json=as_json)
+    print_listing(rows, LINEAGE_COLUMNS, output)
 
 
 @click.command()

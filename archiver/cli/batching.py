@@ -5,16 +5,16 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
-from archiver.cli.printing import json_option, plain, print_rows
+from archiver.cli.printing import output_options, plain, print_listing
 
 COLUMNS = ("batch_id", "provider", "state", "n", "done", "failed", "age", "expires_at", "next_look_at", "error")
 
 
 @click.command()
 @click.option("--all", "all_of_them", is_flag=True, help="Those that were collected or withdrawn too.")
-@json_option
+@output_options
 @click.pass_context
-def batches(ctx: click.Context, all_of_them: bool, as_json: bool) -> None:
+def batches(ctx: click.Context, all_of_them: bool, output: str) -> None:
     """List batches that are being made, are ready, or in doubt, the newest first.
 
     `done` and `failed` count generations whose answers are here. The output of a batch dies at `expires_at`, when its
@@ -33,7 +33,7 @@ def batches(ctx: click.Context, all_of_them: bool, as_json: bool) -> None:
         age = int((now - as_time(row["created_at"])).total_seconds())
         rows.append({"batch_id": row["id"], **row, "age_s": age, "age": _age(age), "next_look_at": row["not_before"]})
         del rows[-1]["id"], rows[-1]["not_before"]
-    print_rows(rows, dict.fromkeys(COLUMNS, plain), as_json=as_json)
+    print_listing(rows, dict.fromkeys(COLUMNS, plain), output)
 
 
 def _age(seconds: int) -> str:

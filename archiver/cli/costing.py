@@ -7,8 +7,7 @@ import click
 
 from archiver.cli.asking import open_catalogue
 from archiver.cli.paying import usd
-from archiver.cli.printing import csv_option, json_option, plain, print_csv, print_rows, say, short
-from archiver.core.errors import UsageError
+from archiver.cli.printing import output_options, plain, print_listing, print_rows, say, short
 
 BY = ("day", "month", "job", "provider", "model", "size")
 CLAIM_COLUMNS = {
@@ -57,10 +56,9 @@ since_option = click.option(
 @click.command()
 @since_option
 @click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="What each row is about.")
-@json_option
-@csv_option
+@output_options
 @click.pass_context
-def costs(ctx: click.Context, since: timedelta, by: str, as_json: bool, as_csv: bool) -> None:
+def costs(ctx: click.Context, since: timedelta, by: str, output: str) -> None:
     """Tell what was spent, what will be if it goes on like this, and how the budgets stand.
 
     A request counts on the day when it was sent, in the zone of [archiver]. "unpriced" counts those whose price nobody
@@ -69,16 +67,14 @@ def costs(ctx: click.Context, since: timedelta, by: str, as_json: bool, as_csv: 
     \b
     Example: archiver costs --since 90d --by job
     """
-    if as_json and as_csv:
-        raise UsageError("say either --json or --csv")
     story = _story(*open_catalogue(ctx), since, by)
     rows = story["rows"]
     columns = {by: plain, **dict.fromkeys(("generations", "images"), plain), "cost_usd": usd, "unpriced": plain}
     columns |= {"unknown": plain, "unknown_usd": usd, "unknown_unpriced": plain, "reused": plain, "saved_usd": usd}
-    if as_csv:
-        print_csv(rows, tuple(columns))
-    elif as_json:
+    if output == "json":
         print_rows([story], {}, as_json=True)
+    elif output != "table":
+        print_listing(rows, columns, output, names=tuple(columns))
     else:
         if rows:
             columns[by] = lambda value: plain(value) or "-"
@@ -155,10 +151,9 @@ def _words(story: dict[str, Any]) -> list[str]:
 
 @click.command()
 @since_option
-@json_option
-@csv_option
+@output_options
 @click.pass_context
-def refunds(ctx: click.Context, since: timedelta, as_json: bool, as_csv: bool) -> None:
+def refunds(ctx: click.Context, since: timedelta, output: str) -> None:
     """List what was paid for, or may have been, and brought no image or too few: what to send to a provider.
 
     "what" is "no image" (it answered without one), "unknown" (no answer could be read) or "short" (fewer than ordered).
@@ -168,13 +163,8 @@ def refunds(ctx: click.Context, since: timedelta, as_json: bool, as_csv: bool) -
     """
     from archiver import wiring
 
-    if as_json and as_csv:
-        raise UsageError("say either --json or --csv")
     _, catalogue = open_catalogue(ctx)
     rows = catalogue.costs.unrewarded(wiring.now() - since)
-    if as_csv:
-        print_csv(rows, CLAIM_CSV)
-        return
-    print_rows(rows, CLAIM_COLUMNS, as_json=as_json)
+    print_listing(rows, CLAIM_COLUMNS, output, names=CLAIM_CSV)
     if not rows:
         say("nothing was paid for in vain in this time")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
-from archiver.cli.printing import json_option, plain, print_rows, say, short
+from archiver.cli.printing import json_option, output_options, plain, print_listing, print_rows, say, short
 from archiver.core.errors import UsageError
 from archiver.core.pricing import Tariff
 from archiver.core.states import GENERATION, states
@@ -33,9 +33,9 @@ def _price(rows: list[dict[str, Any]], catalogue: Any, tariffs: Mapping[str, Tar
 @click.option("--state", multiple=True, type=click.Choice(states("generation")), help="Only in this state (or these).")
 @click.option("--job", metavar="NAME", help="Only generations of this job.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
-@json_option
+@output_options
 @click.pass_context
-def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, as_json: bool) -> None:
+def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, output: str) -> None:
     """List generations, the newest first, with what each did cost or is expected to cost ("?": nobody knows).
 
     \b
@@ -47,7 +47,7 @@ def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, lim
     found = catalogue.outcomes.generations(states=state, job=job, limit=limit)
     rows = _price(found, catalogue, wiring.tariffs(config))
     shown = {"price_usd": usd, "prompt": short, "error": short}
-    print_rows(rows, {name: shown.get(name, plain) for name in COLUMNS}, as_json=as_json)
+    print_listing(rows, {name: shown.get(name, plain) for name in COLUMNS}, output)
 
 
 @click.command()

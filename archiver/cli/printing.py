@@ -1,14 +1,17 @@
-"""How answers look: a table for people, one JSON array for programs.
+"""How answers look: a table for people; JSON, CSV and TSV for programs.
 
 Data goes to stdout. Control characters in what came from outside (prompts, error texts) are shown, never obeyed.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from archiver.core.errors import UsageError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LONGEST_CELL = 48
@@ -17,7 +20,30 @@ WIDEST = 4000
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 
 
-csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")
+#: How a listing can be printed besides as a table, in the words of sqlite-utils.
+FORMATS = {
+    "json": "Print one JSON array.",
+    "nl": "Print JSON, one object a line.",
+    "csv": "Print CSV, with a header.",
+    "tsv": "Print TSV, with a header.",
+}
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for one of `FORMATS`; the command gets `output`: its name, or `table`."""
+
+    @functools.wraps(command)
+    def told(*arguments: Any, **options: Any) -> None:
+        chosen = [name for name in FORMATS if options.pop(f"as_{name}")]
+        if len(chosen) > 1:
+            raise UsageError(f"say either --{chosen[0]} or --{chosen[1]}")
+        command(*arguments, output=chosen[0] if chosen else "table", **options)
+
+    for name, text in reversed(FORMATS.items()):
+        click.option(f"--{name}", f"as_{name}", is_flag=True, help=text)(told)
+    return told
+
+
 #: How a spreadsheet knows a formula. What came from outside must not become one.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -68,16 +94,37 @@ def print_rows(
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), err=to_stderr)
 
 
-def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print rows as CSV. A text that a spreadsheet would run is marked as text with an apostrophe."""
+def print_listing(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Callable[[object], str]],
+    output: str,
+    *,
+    names: Sequence[str] = (),
+) -> None:
+    """Print rows in one of `FORMATS`, with all that they hold, or as a table of `columns`. CSV and TSV have the columns
+    `names`; without them those of the table, then whatever else the rows hold."""
+    if output in ("csv", "tsv"):
+        all_names = tuple(names) or tuple(dict.fromkeys((*columns, *(name for row in rows[:1] for name in row))))
+        print_csv(rows, all_names, tabs=output == "tsv")
+    elif output == "nl":
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        print_rows(rows, columns, as_json=output == "json")
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, tabs: bool = False) -> None:
+    """Print rows as CSV. A text that a spreadsheet would run is marked as text with an apostrophe; lists are JSON."""
     import csv
     import io
 
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
+    writer = csv.writer(lines, lineterminator="\n", delimiter="\t" if tabs else ",")
     writer.writerow(columns)
     for row in rows:
-        cells = [plain(value) if isinstance(value, str) else value for value in (row[name] for name in columns)]
+        cells = [
+            plain(value) if isinstance(value, str | list | dict) else value for value in (row[name] for name in columns)
+        ]
         writer.writerow(f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells)
     click.echo(lines.getvalue(), nl=False)
 

@@ -158,7 +158,8 @@ def drain(ctx: click.Context, due: bool, dry_run: bool, as_json: bool) -> None:
     """
     if dry_run:
         from archiver import wiring
-        from archiver.cli.asking import open_catalogue, print_images
+        from archiver.cli.asking import open_catalogue
+        from archiver.cli.listing import print_images
 
         _, catalogue = open_catalogue(ctx)
         waiting = catalogue.reports.images(

@@ -50,7 +50,8 @@ def _zone(name: str) -> str:
     return find_zone(name).key
 
 
-def _bytes(value: object) -> object:
+def parse_bytes(value: object) -> object:
+    """Turn `"100MB"` into a number of bytes; what is no text stays. Raises ValueError with what to write instead."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMG]I?|)B", value.strip().upper())
@@ -65,4 +66,4 @@ Zone = Annotated[str, AfterValidator(_zone)]
 # Without `strict`, pydantic would read "3" and true as numbers.
 Count = Annotated[int, Field(strict=True)]
 #: Bytes, written as a number or as "100MB".
-Bytes = Annotated[Count, BeforeValidator(_bytes)]
+Bytes = Annotated[Count, BeforeValidator(parse_bytes)]

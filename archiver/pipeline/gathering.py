@@ -5,8 +5,9 @@ generation without asking. An archived image comes from the spool, else from the
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from archiver.catalogue import Catalogue, InputRow, Submission
@@ -70,14 +71,14 @@ class Gathering:
         if found is None:
             raise Permanent(f"the input image {image_id} was never fetched")
         trouble: AdapterError = Permanent(f"the input image {image_id} is in no store that is configured")
-        sources: list[Iterable[bytes]] = []
+        sources: list[Callable[[], Iterable[bytes]]] = []
         if found.spool is not None:
             path = self.spool.path(found.spool)
-            sources += [[path.read_bytes()]] if path.exists() else []
-        sources += [self.stores[store].open(key) for store, key in found.copies if store in self.stores]
+            sources += [lambda: [path.read_bytes()]] if path.exists() else []
+        sources += [partial(self.stores[store].open, key) for store, key in found.copies if store in self.stores]
         for source in sources:
             try:
-                data = b"".join(source)
+                data = b"".join(source())
             except AdapterError as error:
                 trouble = Transient(f"the input image {image_id} cannot be read: {error}")
                 continue

@@ -1,14 +1,15 @@
 """The bucket describes itself: lineage records, from which alone a catalogue can be rebuilt.
 
-One line of JSON per copy, with the columns of the public view `lineage`; a settle batch makes one file per store, under
-`{prefix}/_lineage/{yyyy}/{mm}/{dd}/{ulid}.jsonl`. A record is written before its images count as stored.
+One line of JSON per copy, with the columns of the public view `lineage` and what else `catalogue.records` says; a
+settle batch makes one file per store, under `{prefix}/_lineage/{yyyy}/{mm}/{dd}/{ulid}.jsonl`. A record is written
+before its images count as stored. What is read back is believed in nothing: `recollection` judges it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from archiver.core.model import Json
 from archiver.core.ports import Store
 from archiver.transport import Body
 
@@ -16,6 +17,8 @@ RECORD_VERSION = 1
 CONTENT_TYPE = "application/x-ndjson"
 _DOCUMENTS = ("tags", "parameters", "inputs")
 """Columns that hold JSON."""
+LONGEST_LINE = 8 << 20
+_NAME = re.compile(r"\d{4}/\d{2}/\d{2}/[^/]+\.jsonl")
 
 
 def record(facts: Mapping[str, object], copy: Mapping[str, object], archived_at: str) -> dict[str, object]:
@@ -34,22 +37,36 @@ def record(facts: Mapping[str, object], copy: Mapping[str, object], archived_at:
     }
 
 
+def folder(store: Store) -> str:
+    """What the keys of all records in a store begin with."""
+    prefix = f"{store.prefix.strip('/')}/" if store.prefix.strip("/") else ""
+    return f"{prefix}_lineage/"
+
+
+def is_record(store: Store, key: str) -> bool:
+    """Whether a key is one that `write` makes."""
+    return key.startswith(folder(store)) and _NAME.fullmatch(key.removeprefix(folder(store))) is not None
+
+
+def lines(store: Store, key: str) -> Iterator[bytes]:
+    """The lines of one file, as they come from the store. Raises the store's error words, and ValueError for a line
+    that is longer than any of ours."""
+    rest = b""
+    for piece in store.open(key):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from filter(None, whole)
+        if len(rest) > LONGEST_LINE:
+            raise ValueError(f"a line of more than {LONGEST_LINE >> 20} MiB")
+    if rest:
+        yield rest
+
+
 def write(store: Store, records: Sequence[Mapping[str, object]], record_id: str, now: datetime) -> str:
     """Put one file of records into a store. Returns its key; raises the store's error words."""
-    prefix = f"{store.prefix.strip('/')}/" if store.prefix.strip("/") else ""
-    key = f"{prefix}_lineage/{now:%Y/%m/%d}/{record_id}.jsonl"
+    key = f"{folder(store)}{now:%Y/%m/%d}/{record_id}.jsonl"
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in records)
     body = Body.of(text.encode())
     store.put_new(
         key, body, CONTENT_TYPE, {"archiver-kind": "lineage", "sha256": body.sha256, "v": str(RECORD_VERSION)}
     )
     return key
-
-
-def parse(text: str) -> list[dict[str, Json]]:
-    """The records of one file. Raises ValueError for a version that this code does not know."""
-    lines = [json.loads(line) for line in text.splitlines() if line]
-    for line in lines:
-        if line.get("v") != RECORD_VERSION:
-            raise ValueError(f"lineage record of version {line.get('v')}: a newer archiver wrote it")
-    return lines

@@ -12,6 +12,7 @@ from archiver.core.errors import UsageError
 from archiver.core.model import Ask, Json
 from archiver.pipeline.planning import inputs_of
 from tests.data.images import png
+from tests.doubles.oss import OssDouble
 from tests.doubles.provider import ImagesProvider
 from tests.pipeline.workshop import Workshop, open_workshop
 
@@ -71,6 +72,15 @@ def test_an_archived_image_that_is_edited_is_the_parent_by_whatever_name_it_came
         assert double.edited == [[bytes_of_it], [bytes_of_it]]
         children = rows(shop, f"select image_id from lineage where parent_image_id = '{parent}'")
     assert {str(row["image_id"]) for row in children} == {named, saved}
+
+
+def test_an_input_that_one_store_has_lost_comes_from_the_other_one(tmp_path: Path) -> None:
+    with ImagesProvider() as double, OssDouble() as far, open_workshop(tmp_path / "d", double=double, far=far) as shop:
+        parent = archive(shop, "a fox", stores=("near", "far"))
+        (copy,) = rows(shop, "select key from copies where store = 'near'")
+        shop.pipeline.carrier.stores["near"].delete(str(copy["key"]))
+        archive(shop, "in winter", inputs=inputs_of(shop.catalogue, [f"image:{parent}"]))
+        assert len(double.edited) == 1
 
 
 def test_a_file_that_changed_or_went_away_is_not_asked_with(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ for step in (
     later.m004_alerts,
     later.m005_urls,
     later.m006_requests,
+    later.m007_listings,
 ):
     migrations()(step)
 

@@ -153,6 +153,8 @@ _REQUESTS = (
     update generations set came = (select count(*) from images where generation_id = generations.id)
     where state = 'completed' and submitted_at is not null
     """,
+    # Among how many images the cost is divided, where not all of them are rows: a catalogue that was rebuilt.
+    "alter table generations add column shares integer check (shares >= 1)",
     # What an operator asked for again was charged before, perhaps: that stays known when the row tells of the new try.
     """
     create table earlier_requests (
@@ -182,4 +184,44 @@ _REQUESTS = (
     "alter table images add column renewals integer not null default 0",
     "drop trigger generation_moves",
     refuse("generations", "generation", _MOVES_OF_REQUESTS, ())[0],
+)
+
+
+def m007_listings(db: Any) -> None:
+    """What listings of a million images need. The partial ones can serve no question about what is still open: who
+    claims work must never be led astray by them."""
+    for statement in _LISTINGS:
+        db.execute(statement)
+
+
+_LISTINGS = (
+    "create index images_created on images (created_at)",
+    "create index images_by_size on images (size) where size is not null",
+    "create index generations_answered on generations (provider, model) where state = 'completed'",
+    "create index generations_model on generations (model) where state = 'completed'",
+    "create index generations_cost on generations (cost_micro) where state = 'completed' and cost_micro is not null",
+    "create index generations_continues on generations (continues) where continues is not null",
+    # The tags of a generation again, by tag: a list in a column has no index.
+    """
+    create table generation_tags (
+        tag text not null,
+        seq integer not null references generations (seq),
+        primary key (tag, seq)
+    ) strict, without rowid
+    """,
+    "insert or ignore into generation_tags select value, seq from generations, json_each(tags)",
+    """
+    create trigger tags_insert after insert on generations when new.tags <> '[]'
+    begin insert or ignore into generation_tags select value, new.seq from json_each(new.tags); end
+    """,
+    """
+    create trigger tags_update after update of tags on generations begin
+        delete from generation_tags where seq = old.seq and tag in (select value from json_each(old.tags));
+        insert or ignore into generation_tags select value, new.seq from json_each(new.tags);
+    end
+    """,
+    """
+    create trigger tags_delete before delete on generations
+    begin delete from generation_tags where seq = old.seq and tag in (select value from json_each(old.tags)); end
+    """,
 )
