@@ -8,38 +8,50 @@ transaction is open while anybody talks to the network.
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archiver.catalogue.audit import Audit
+from archiver.catalogue.audit_marks import AuditMarks
 from archiver.catalogue.awaiting import Awaiting, Dead
 from archiver.catalogue.batch_reports import BatchReports, BatchRow
 from archiver.catalogue.batches import Batches
 from archiver.catalogue.claiming import Resting
 from archiver.catalogue.costs import Costs
+from archiver.catalogue.counters import Counters, Difference
 from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.descent import Descent
+from archiver.catalogue.erasing import NO_DIGEST
 from archiver.catalogue.fitness import Fitness, Wanted
+from archiver.catalogue.forgetting import Forgetting, Target
 from archiver.catalogue.generations import Generations
 from archiver.catalogue.images import Images
 from archiver.catalogue.keys import Keys
 from archiver.catalogue.listings import Filter, Listings
 from archiver.catalogue.materials import Materials
 from archiver.catalogue.outcomes import Outcomes
-from archiver.catalogue.owners import Owner, SoleDaemon
+from archiver.catalogue.owners import Owner, SoleDaemon, anyone_lives
 from archiver.catalogue.providers import Providers
+from archiver.catalogue.pruning import Pruning
 from archiver.catalogue.rebuilding import Rebuilding, Told
 from archiver.catalogue.records import Records
 from archiver.catalogue.reports import Reports
+from archiver.catalogue.restoring import Restoring
 from archiver.catalogue.reusing import Reusing
+from archiver.catalogue.reviving import Reviving
 from archiver.catalogue.rows import Arrival, Draft, InputRow, Settlement, Submission
+from archiver.catalogue.snapshots import Counts, Snapshots, schema_of
 from archiver.catalogue.statistics import Statistics
 from archiver.catalogue.ticks import Ticks
 from archiver.catalogue.watching import Watching
 from archiver.core.errors import Unusable
 
 __all__ = [
+    "NO_DIGEST",
     "Arrival",
     "Awaiting",
     "BatchRow",
     "Catalogue",
+    "Counts",
     "Dead",
+    "Difference",
     "Draft",
     "Filter",
     "InputRow",
@@ -48,8 +60,10 @@ __all__ = [
     "Settlement",
     "SoleDaemon",
     "Submission",
+    "Target",
     "Told",
     "Wanted",
+    "anyone_lives",
     "as_text",
     "as_time",
 ]
@@ -61,7 +75,8 @@ class Catalogue:
     """An open catalogue: `ticks` (planning), `generations` (asking), `batches` and `batch_reports` (asking for many at
     once), `materials` (what goes into a request), `outcomes` (what came of it), `costs` (what was spent), `reusing`
     (what need not be paid twice), `images` (keeping), `reports`, `listings`, `descent` and `statistics` (read-only
-    questions) and `watching` (alerts), `keys` and `providers` (how it goes with them)."""
+    questions), `counters` (what need not be counted), `watching` (alerts), `keys` and `providers` (how it goes with
+    them)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,6 +92,7 @@ class Catalogue:
         self.images = Images(database)
         self.fitness = Fitness(database)
         self.reports = Reports(database)
+        self.counters = Counters(database)
         self.listings = Listings(database)
         self.descent = Descent(database)
         self.statistics = Statistics(database)
@@ -85,6 +101,13 @@ class Catalogue:
         self.providers = Providers(database)
         self.records = Records(database)
         self.rebuilding = Rebuilding(database)
+        self.audit = Audit(database)
+        self.audit_marks = AuditMarks(database)
+        self.forgetting = Forgetting(database)
+        self.pruning = Pruning(database)
+        self.snapshots = Snapshots(database)
+        self.restoring = Restoring(database)
+        self.reviving = Reviving(database)
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool) -> "Catalogue":
@@ -93,13 +116,36 @@ class Catalogue:
         Raises `Unusable` when it is foreign, damaged, newer than this code or, without `create`, not there.
         """
         path = data_dir / FILE_NAME
-        database = Database(path)
         if create:
-            database.create_file()
-        elif not path.exists():
+            Database(path).create_file()
+        cls._expect(path)
+        return cls.open_file(path)
+
+    @classmethod
+    def schema_of(cls, data_dir: Path) -> tuple[str, tuple[str, ...]]:
+        """The newest migration of the catalogue of `data_dir`, and those that wait for `open`. Refuses as `open` does,
+        and migrates nothing."""
+        cls._expect(data_dir / FILE_NAME)
+        return schema_of(data_dir / FILE_NAME)
+
+    @staticmethod
+    def _expect(path: Path) -> None:
+        if path.is_dir():
+            raise Unusable(f"{path} is a folder, and no catalogue: move it away")
+        if not path.exists():
             raise Unusable(
                 f"there is no catalogue at {path} yet; `archiver run --once` or `archiver generate` makes it"
             )
+        if path.is_file() and not path.stat().st_size:
+            raise Unusable(
+                f"the catalogue {path} is empty: remove it if none was ever made here; else `archiver restore` or"
+                " `archiver rebuild` makes another"
+            )
+
+    @classmethod
+    def open_file(cls, path: Path) -> "Catalogue":
+        """Open a catalogue whatever its name is, as `open` does: a snapshot, before it takes its place."""
+        database = Database(path)
         try:
             database.migrate()
         except BaseException:
@@ -114,9 +160,11 @@ class Catalogue:
 
     @property
     def born(self) -> datetime:
-        """When this catalogue was made, by the clock of the machine: what is older on the disk, it never knew."""
+        """When this catalogue was made or restored, by the clock of the machine: what is older on the disk, it may
+        never have known."""
         made = self._database.rows("select min(applied_at) as at from _sqlite_migrations")[0]["at"]
-        return datetime.fromisoformat(str(made)).astimezone(UTC)
+        restored = self.restoring.last()
+        return max(datetime.fromisoformat(str(made)).astimezone(UTC), restored or datetime.min.replace(tzinfo=UTC))
 
     def scrub(self) -> None:
         """Remove what erased URLs left in their pages and in the write-ahead log."""

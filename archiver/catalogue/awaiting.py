@@ -14,8 +14,11 @@ from archiver.catalogue.database import Connection, Database, as_text, as_time
 from archiver.catalogue.evidence import evidence_json
 from archiver.catalogue.rows import Arrival, Submission, keep_url, note, submission_of
 
-# Spelled as in the partial index `generations_open`: SQLite would scan the whole table otherwise.
-_OPEN = "state in ('planned', 'submitted', 'accepted')"
+# By time, so that a million that wait for their next poll are passed over at once.
+_POLLS = """
+    from generations indexed by generations_polls
+    where state = 'accepted' and batch_id is null and provider = :provider
+"""
 _FREE = "(polled_until is null or polled_until <= :now or polled_until > :ahead)"
 
 
@@ -61,10 +64,17 @@ class Awaiting:
                 f"""
                 update generations set not_before = :until, polled_until = :until, owner = :owner
                 where seq = (
-                    select seq from generations where {_OPEN} and state = 'accepted' and batch_id is null
-                        and provider = :provider
-                        and (not_before is null or not_before <= :now or not_before > :ahead) and {_FREE}
-                    order by not_before limit 1
+                    select seq from (
+                        select * from (
+                            select seq, not_before {_POLLS} and not_before is null and {_FREE} limit 1
+                        ) union all select * from (
+                            select seq, not_before {_POLLS} and not_before <= :now and {_FREE}
+                            order by not_before limit 1
+                        ) union all select * from (
+                            select seq, not_before {_POLLS} and not_before > :ahead and {_FREE}
+                            order by not_before limit 1
+                        )
+                    ) order by not_before limit 1
                 ) returning *
                 """,
                 {
@@ -116,8 +126,8 @@ class Awaiting:
     def pollers(self) -> list[str]:
         """Every owner that polls something now, or died polling it."""
         rows = self._database.rows(
-            f"select distinct owner from generations where {_OPEN} and state = 'accepted'"
-            " and polled_until is not null and owner is not null"
+            "select distinct owner from generations indexed by generations_polled"
+            " where state = 'accepted' and polled_until is not null and owner is not null"
         )
         return [row["owner"] for row in rows]
 
@@ -125,8 +135,8 @@ class Awaiting:
         """What an owner that is gone was polling is due now. Returns how many there were."""
         with self._database.write() as db:
             statement = (
-                f"update generations set polled_until = null, not_before = ? where {_OPEN} and state = 'accepted'"
-                " and polled_until is not null and owner = ?"
+                "update generations indexed by generations_polled set polled_until = null, not_before = ?"
+                " where state = 'accepted' and polled_until is not null and owner = ?"
             )
             return int(db.execute(statement, (as_text(now), owner)).rowcount)
 

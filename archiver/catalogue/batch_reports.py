@@ -78,6 +78,11 @@ class BatchReports:
         """The batches whose output is still needed, or may come."""
         return {row["id"] for row in self._database.rows(f"select id from batches where {_LIVE}")}
 
+    def over(self, batch_ids: Sequence[str]) -> set[str]:
+        """Those of the batches that are known, and whose output is no longer needed and will not come."""
+        statement = f"select id from batches where id in (select value from json_each(?)) and not ({_LIVE})"
+        return {row["id"] for row in self._database.rows(statement, (json.dumps(list(batch_ids)),))}
+
     def next_due(
         self, providers: Sequence[str], *, job: str | None = None, ids: Sequence[str] | None = None
     ) -> datetime | None:

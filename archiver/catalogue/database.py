@@ -9,8 +9,8 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -31,6 +31,8 @@ else:
 __all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix", "is_refusal", "sqlite"]
 
 APPLICATION_ID = 0x41524348  # "ARCH"
+#: More than the house has: a full cache throws out the newest, which then is compiled again for every single row.
+MOST_STATEMENTS = 1000
 _VIEW = re.compile(r"create view (\w+)")
 
 
@@ -41,7 +43,7 @@ def as_text(moment: datetime) -> str:
 
 def as_time(text: str) -> datetime:
     """The time that `as_text` wrote, as an aware UTC datetime."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def is_refusal(error: Exception) -> bool:
@@ -49,9 +51,30 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, sqlite.IntegrityError)
 
 
+def _what_to_do(error: Exception) -> str:
+    """The way out of a file that no waiting mends."""
+    is_lost = any(words in str(error) for words in ("malformed", "not a database"))
+    return "; `archiver restore` or `archiver rebuild` makes another" if is_lost else ""
+
+
 def has_wal_fix(version: tuple[int, ...]) -> bool:
     """Whether this SQLite is free of the WAL-reset race (fixed in 3.51.3, 3.50.7 and 3.44.6)."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on the catalogue's folder, under which connections are opened: changing the journal of a new file
+    fails at once where others have it open, and SQLite does not wait for them; and no file changes its name then."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unusable(f"cannot open the folder {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class Database:
@@ -65,11 +88,22 @@ class Database:
         self._wal = has_wal_fix(sqlite.sqlite_version_info)
 
     def create_file(self) -> None:
-        """Make the empty file, readable by its owner alone: SQLite's journals inherit the mode."""
-        try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR))
-        except OSError as error:
-            raise Unusable(f"cannot make the catalogue {self.path}: {error.strerror}") from error
+        """Make the file where there is none, readable by its owner alone: SQLite's journals inherit the mode.
+
+        Its first page is written before anybody else can look: a file of no bytes is none that was just made, but one
+        that lost everything, and work on it would pay again for what it knew."""
+        if not self.path.parent.is_dir():
+            raise Unusable(f"cannot make the catalogue {self.path}: there is no such folder")
+        with locked_folder(self.path.parent):
+            try:
+                flags = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(self.path, flags, stat.S_IRUSR | stat.S_IWUSR))
+            except FileExistsError:
+                return
+            except OSError as error:
+                raise Unusable(f"cannot make the catalogue {self.path}: {error.strerror}") from error
+            with self._fit_to_be("made"), closing(sqlite.connect(self.path)) as connection:
+                connection.execute("pragma user_version=0")
 
     @property
     def connection(self) -> Connection:
@@ -83,13 +117,14 @@ class Database:
         return held[1]
 
     def _open(self) -> Connection:
-        with self._fit_to_be("used"), self._alone():
+        with self._fit_to_be("used"), locked_folder(self.path.parent):
             connection = sqlite.connect(
                 f"{self.path.absolute().as_uri()}?mode=rw",
                 uri=True,
                 isolation_level=None,
                 timeout=30.0,
                 check_same_thread=False,  # only so that close() may close them all
+                cached_statements=MOST_STATEMENTS,
             )
             try:
                 self._set_up(connection)
@@ -121,20 +156,6 @@ class Database:
             connection.execute(f"pragma {pragma}")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold a lock on the folder: changing the journal of a new file fails at once where others have it open, and
-        SQLite does not wait for them."""
-        try:
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Unusable(f"cannot open the folder {self.path.parent}: {error.strerror}") from error
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
-
-    @contextmanager
     def _fit_to_be(self, verb: str) -> Iterator[None]:
         """Locked, full, damaged and unreadable are `Unusable`; what a guard refused, and our own mistakes, are not."""
         try:
@@ -142,7 +163,7 @@ class Database:
         except sqlite.DatabaseError as error:
             if type(error) not in (sqlite.DatabaseError, sqlite.OperationalError):
                 raise
-            raise Unusable(f"the catalogue {self.path} cannot be {verb}: {error}") from error
+            raise Unusable(f"the catalogue {self.path} cannot be {verb}: {error}{_what_to_do(error)}") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -162,10 +183,29 @@ class Database:
         if connection.in_transaction:  # a full disk makes SQLite roll back by itself
             connection.execute("rollback")
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """This thread's connection, for what is more than a question and writes nothing."""
+        with self._fit_to_be("read"):
+            yield self.connection
+
     def rows(self, statement: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a read."""
         with self._fit_to_be("read"):
             return list(self.connection.execute(statement, parameters))
+
+    def scratch(self, statement: str, rows: Iterable[Any] = ((),)) -> None:
+        """Write into temporary tables of this thread's connection: they lie in a file of their own, and nobody who
+        works on the catalogue waits for it."""
+        connection = self.connection
+        with self._fit_to_be("read"):
+            connection.execute("begin")
+            try:
+                connection.executemany(statement, rows)
+                connection.execute("commit")
+            except BaseException:
+                self._rollback(connection)
+                raise
 
     def migrate(self) -> None:
         """Bring the schema up to date; refuse a catalogue of a newer archiver.
@@ -175,17 +215,29 @@ class Database:
         with self._fit_to_be("read"):
             self._migrate()
 
-    def _migrate(self) -> None:
+    def schema(self) -> tuple[str, tuple[str, ...]]:
+        """The newest migration that was applied (empty: none was), and those that wait. Refuses as `migrate` does, and
+        changes nothing."""
         from sqlite_utils import Database as Tables  # late: a second process rarely has anything to migrate
 
         from archiver.catalogue.migrations import migrations
 
-        tables: Any = Tables(self.connection)
-        names = {migration.name for migration in migrations.pending(tables)}
-        applied = {migration.name for migration in migrations.applied(tables)}
+        with self._fit_to_be("read"):
+            tables: Any = Tables(self.connection)
+            names = tuple(migration.name for migration in migrations.pending(tables))
+            applied = {migration.name for migration in migrations.applied(tables)}
         known = {migration.name for migration in migrations.pending(Tables(memory=True))}
         if applied - known:
             raise Unusable(f"{self.path} was made by a newer archiver ({max(applied - known)}): upgrade this one")
+        return max(applied, default=""), names
+
+    def _migrate(self) -> None:
+        from sqlite_utils import Database as Tables
+
+        from archiver.catalogue.migrations import migrations
+
+        tables: Any = Tables(self.connection)
+        _, names = self.schema()
         views = resources.files("archiver.catalogue").joinpath("views.sql").read_text("utf-8")
         stamp = _stamp(views)
         if not names and self.rows("pragma user_version")[0][0] == stamp:
@@ -198,6 +250,11 @@ class Database:
                     writer.execute(f"drop view if exists {named[1]}")
                     writer.execute(statement)
             writer.execute(f"pragma user_version={stamp}")
+
+    def vacuum(self) -> None:
+        """Write the file anew: what erased rows left in its pages goes. Others read meanwhile, and wait to write."""
+        with self._fit_to_be("written"):
+            self.connection.execute("vacuum")
 
     def truncate_wal(self) -> None:
         """Move the write-ahead log into the file and empty it: scrubbed URLs stay readable in it otherwise."""

@@ -12,6 +12,7 @@ from archiver.catalogue import claiming
 from archiver.catalogue.awaiting import is_fresher, refresh
 from archiver.catalogue.claiming import NOBODY, Resting
 from archiver.catalogue.database import Connection, Database, as_text, as_time
+from archiver.catalogue.reviving import Reviving
 from archiver.catalogue.rows import (
     Arrival,
     Draft,
@@ -71,7 +72,7 @@ class Images:
             **resting.parameters(),
         }
         with self._database.write() as db:
-            return claiming.claim(db, parameters, limit)
+            return claiming.claim(db, parameters, resting, limit)
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
         """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
@@ -86,8 +87,9 @@ class Images:
 
     def is_whole(self, generation_id: str) -> bool:
         """Whether a generation has images and all of them have come to their end: its answer file has done its duty."""
-        statement = "select min(state in ('stored', 'lost')) as whole from images where generation_id = ?"
-        return bool(self._database.rows(statement, (generation_id,))[0]["whole"])
+        statement = "select min(state in ('stored', 'lost', 'forgotten')) as whole from images where generation_id = ?"
+        is_over = bool(self._database.rows(statement, (generation_id,))[0]["whole"])
+        return is_over and Reviving(self._database).absent(generation_id) is None
 
     def lineage_rows(self, image_ids: Sequence[str]) -> dict[str, dict[str, object]]:
         """What a lineage record says of an image besides its copy: the columns of the view that do not name a store."""
@@ -133,8 +135,8 @@ class Images:
         has confirmed is not among them: the source is not the only one to have it."""
         rows = self._database.rows(
             """
-            select id, attempts, give_up_at, refused_at, refused_before_at from images
-            where state in ('pending', 'spooled') and state = 'pending' and claimed_by is null
+            select id, attempts, give_up_at, refused_at, refused_before_at from images indexed by images_hopeless
+            where state = 'pending' and claimed_by is null
                 and give_up_at <= ? and refused_before_at is not null and not exists (
                     select 1 from copies where image_id = images.id and state = 'confirmed'
                 )
@@ -184,9 +186,11 @@ class Images:
             return int(db.execute(statement, (owner,)).rowcount)
 
     def spool_names(self) -> set[str]:
-        """Every file in the spool that an unfinished image still needs."""
+        """Every file in the spool that an unfinished image still needs, or that a missing one may come back from."""
         rows = self._database.rows(
-            "select spool from images where state in ('pending', 'spooled') and spool is not null"
+            "select spool from images indexed by images_spool"
+            " where state in ('pending', 'spooled') and spool is not null"
+            " union all select id || '.' || sha256 from images where state = 'missing' and sha256 is not null"
         )
         return {row["spool"] for row in rows}
 

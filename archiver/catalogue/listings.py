@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from archiver.catalogue.database import Database, as_text
-from archiver.catalogue.reports import MOST_SHORT_WORDS, SHORTEST_INDEXED_WORD, escaped
+from archiver.catalogue.reports import half_life
+from archiver.catalogue.searching import BOUND, FIRST_LOOK, by_words
 
-#: So many images are looked at in the order of the list before an index is asked, and so many at most.
-FIRST_LOOK, BOUND = 500, 20_000
 _WAITS = "state in ('pending', 'spooled')"
 _ANSWERED = "state = 'completed'"
 _OF_GENERATIONS = "cross join images on images.generation_id = generations.id"
@@ -27,6 +26,15 @@ _DETAILS = """
         (select key from copies where image_id = i.id and state = 'confirmed' order by store limit 1) as key
     from images as i join generations as g on g.id = i.generation_id
     where i.seq in (select value from json_each(:seqs))
+"""
+_OF_PROMPTS = """
+    select i.seq from ({walk}) as walk cross join generations as g on g.seq = walk.seq
+    cross join images as i on i.generation_id = g.id where true{likes} order by g.seq desc, i.idx limit :limit
+"""
+# Few: sorted by their deadlines. Many: walked by deadline, which soon comes to so many.
+_AT_RISK = f"""
+    from images indexed by {{index}} where {{where}}state = 'pending'
+        and {half_life("images")} <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 """
 
 
@@ -166,50 +174,29 @@ class Listings:
         """Images, in any state, whose prompts have all these words (or parts of words), the newest prompt first; and,
         as in `images`, how many prompts were looked at.
 
-        No character of a question has a meaning. The index knows words of three characters and more; shorter ones
-        (many Chinese ones) are looked for in the newest prompts.
+        No character of a question has a meaning; see `catalogue.searching`.
         """
-        words = list(dict.fromkeys(question.encode("utf-8", "replace").decode().replace("\0", " ").split()))
-        indexed = [word for word in words if len(word) >= SHORTEST_INDEXED_WORD]
-        short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD][:MOST_SHORT_WORDS]
-        if not words:
-            return [], None
-        parameters: dict[str, Any] = {f"short{number}": f"%{escaped(word)}%" for number, word in enumerate(short)}
-        parameters |= {
-            "limit": limit,
-            "match": " ".join(_quoted_word(word) for word in indexed),
-        }
-        prompts = "select rowid as seq from prompts where prompts match :match order by rowid desc limit :bound"
-        walk = prompts if indexed else "select seq from generations order by seq desc limit :bound"
-        likes = "".join(f" and g.prompt like :short{number} escape '\\'" for number in range(len(short)))
-        statement = (
-            "select i.seq from ({walk}) as walk cross join generations as g on g.seq = walk.seq"
-            f" cross join images as i on i.generation_id = g.id where true{likes}"
-            " order by g.seq desc, i.idx limit :limit"
-        )
-        if deep:
-            return self._details(self._seqs(statement, walk, parameters | {"bound": -1})), None
-        found: list[int] = []
-        for bound in (FIRST_LOOK, BOUND):
-            # Asked once: where words that are all frequent never meet, the index reads long lists to say so.
-            seqs = [row[0] for row in self._database.rows(walk, parameters | {"bound": bound})]
-            walked = {"walked": json.dumps(seqs)}
-            found = self._seqs(statement, "select value as seq from json_each(:walked)", parameters | walked)
-            if len(found) == limit or len(seqs) < bound:
-                return self._details(found), None
-        return self._details(found), BOUND
+        found, looked_at = by_words(self._database, question, _OF_PROMPTS, limit=limit, deep=deep)
+        return self._details([row["seq"] for row in found]), looked_at
 
     def at_risk(self, limit: int) -> list[dict[str, Any]]:
         """Rows of the view `at_risk`, the soonest deadline first."""
-        return [dict(row) for row in self._database.rows("select * from at_risk limit :limit", {"limit": limit})]
+        few = _AT_RISK.format(index="images_risk", where="")
+        is_few = self._length(f"select 1 {few} limit :bound", {}, BOUND) < BOUND
+        source = few if is_few else _AT_RISK.format(index="images_due", where=f"{_WAITS} and ")
+        ids = [row[0] for row in self._database.rows(f"select id {source} order by deadline, seq limit ?", (limit,))]
+        # One by one: of several, SQLite would first sort the whole view.
+        one = "select * from at_risk where image_id = ?"
+        return [dict(row) for image_id in ids for row in self._database.rows(one, (image_id,))]
 
     def losses(self, since: datetime | None, limit: int) -> list[dict[str, Any]]:
         """Rows of the view `losses` of images that were made since, the newest first."""
         statement = (
-            "select * from losses where :since is null or created_at >= :since"
-            " order by created_at desc, image_id desc limit :limit"
+            "select * from losses where image_id in ("
+            " select id from images indexed by images_lost where state = 'lost' and created_at >= :since"
+            " order by created_at desc, id desc limit :limit) order by created_at desc, image_id desc"
         )
-        given = {"since": as_text(since) if since else None, "limit": limit}
+        given = {"since": as_text(since) if since else "", "limit": limit}
         return [dict(row) for row in self._database.rows(statement, given)]
 
     def _length(self, walk: str, parameters: dict[str, Any], bound: int) -> int:
@@ -228,10 +215,6 @@ class Listings:
         return found
 
 
-def _quoted_word(word: str) -> str:
-    return '"' + word.replace('"', '""') + '"'
-
-
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)  # states of our own machines
 
@@ -242,7 +225,11 @@ def _walk(wanted: Filter, sort: str, way: str) -> str:
         source = f"images where size between :min_size and :max_size order by size {way}, seq {way} limit :bound"
     elif sort == "deadline":
         where = f"state in ({_quoted(wanted.states)})" if wanted.states else _WAITS
-        source = f"images where {where} order by deadline {way}, seq {way} limit :bound"
+        if set(wanted.states) <= {"pending", "spooled"}:  # else all that waits would be sorted for every list
+            source = f"images indexed by images_due where {_WAITS} and {where}"
+        else:
+            source = f"images where {where}"
+        source += f" order by deadline {way}, seq {way} limit :bound"
     elif sort == "cost":
         over = " and cost_micro > :cost_over" if wanted.cost_over is not None else ""
         dear = f"{_ANSWERED} and cost_micro is not null{over} order by cost_micro {way}, seq {way} limit :bound"

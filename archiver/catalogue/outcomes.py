@@ -18,6 +18,14 @@ from archiver.core.states import GENERATION
 _OPEN_OUTCOMES = ", ".join(f"'{state}'" for state in sorted(GENERATION["retry"].sources))
 
 
+_LISTED = """
+    select seq, id as generation_id, state, prompt, job, provider, model, n,
+        coalesce(cost_micro, expected_micro) / 1e6 as price_usd,
+        created_at, submitted_at, answered_at, not_before, written_off_at, error
+    from generations
+"""
+
+
 class Outcomes:
     """The money side of generations."""
 
@@ -34,21 +42,24 @@ class Outcomes:
     ) -> list[dict[str, Any]]:
         """The newest generations first. `price_usd` is what one did cost, else what it was expected to cost when it was
         asked for; None is unknown, and never free."""
-        return [
-            dict(row)
-            for row in self._database.rows(
-                """
-                select id as generation_id, state, prompt, job, provider, model, n,
-                    coalesce(cost_micro, expected_micro) / 1e6 as price_usd,
-                    created_at, submitted_at, answered_at, not_before, written_off_at, error
-                from generations
-                where (:states = '[]' or state in (select value from json_each(:states)))
-                    and (:job is null or job = :job) and (:id is null or id = :id)
-                order by seq desc limit :limit
-                """,
-                {"states": json.dumps(list(states)), "job": job, "id": generation_id, "limit": limit},
-            )
-        ]
+        given = {"job": job, "id": generation_id, "limit": limit} | {f"state{n}": one for n, one in enumerate(states)}
+        own = "" if job is None else " and job = :job"
+        if generation_id is not None:
+            listed = [f"{_LISTED} where id = :id"]
+        elif states and "completed" not in states:
+            # Each state in the order of its index: those that are not completed are few, or all of one kind.
+            rare = f"{_LISTED} indexed by generations_other where state <> 'completed' and state = "
+            listed = [f"{rare}:state{number}{own} order by seq desc limit :limit" for number in range(len(states))]
+        elif states:
+            places = ", ".join(f":state{number}" for number in range(len(states)))
+            listed = [f"{_LISTED} where state in ({places}){own} order by seq desc limit :limit"]
+        else:
+            listed = [f"{_LISTED} where true{own} order by seq desc limit :limit"]
+        parts = " union all ".join(f"select * from ({one})" for one in listed)
+        rows = [dict(row) for row in self._database.rows(f"{parts} order by seq desc limit :limit", given)]
+        for row in rows:
+            del row["seq"]
+        return rows
 
     def retry(self, generation_id: str, detail: str, now: datetime) -> bool:
         """Plan an unknown or failed generation again: an operator pays again. What its first request may have cost
@@ -62,11 +73,12 @@ class Outcomes:
 
     def retry_once(self, generation_id: str, now: datetime) -> bool:
         """Plan a generation of unknown outcome again because its provider's settings say so: as `retry`, but only once
-        in its life. False when it was before, or is in no such state."""
+        in its life, and never when its outcome was lost with a catalogue. False when it was before, or is in no such
+        state."""
         with self._database.write() as db:
             may = db.execute(
                 "select 1 from generations where id = :id and state = 'unknown' and not exists"
-                " (select 1 from events where generation_id = :id and kind = 'asked-again')",
+                " (select 1 from events where generation_id = :id and kind in ('asked-again', 'restored'))",
                 {"id": generation_id},
             ).fetchone()
             if may is None or not _plan_again(db, generation_id):

@@ -6,9 +6,6 @@ from typing import Any
 
 from archiver.catalogue.database import Database, as_text
 
-# Spelled as in the partial index `generations_open`.
-_OPEN = "state in ('planned', 'submitted', 'accepted')"
-
 
 class Providers:
     """Questions about providers, by their names in the configuration."""
@@ -22,12 +19,12 @@ class Providers:
 
     def _recent(self, name: str) -> dict[str, Any]:
         answered = self._database.rows(
-            "select answered_at from generations where provider = ? and state = 'completed' and origin <> 'backfill'"
-            " order by seq desc limit 1",
+            "select answered_at from generations indexed by generations_success"
+            " where provider = ? and state = 'completed' and origin <> 'backfill' order by seq desc limit 1",
             (name,),
         )
         failed = self._database.rows(
-            "select error, coalesce(submitted_at, created_at) as at from generations"
+            "select error, coalesce(submitted_at, created_at) as at from generations indexed by generations_errors"
             " where provider = ? and error is not null order by seq desc limit 1",
             (name,),
         )
@@ -40,9 +37,10 @@ class Providers:
     def waiting(self, now: datetime) -> dict[str, dict[str, Any]]:
         """What waits because a provider could not be asked or wanted a pause: how many generations, until when, why."""
         rows = self._database.rows(
-            f"""
-            select provider, count(*) as generations, min(not_before) as until, error, max(seq) from generations
-            where {_OPEN} and state = 'planned' and held = 0 and not_before > :now group by provider order by provider
+            """
+            select provider, count(*) as generations, min(not_before) as until, error, max(seq)
+            from generations indexed by generations_paused
+            where state = 'planned' and held = 0 and not_before > :now group by provider order by provider
             """,
             {"now": as_text(now)},
         )

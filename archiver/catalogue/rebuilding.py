@@ -1,4 +1,5 @@
-"""Taking back what lineage records tell: rows that are missing are added, and no other row is changed or deleted.
+"""Taking back what lineage records tell: rows that are missing are added, and what an older catalogue (one that was
+restored) did not know yet of its own rows: that a generation was answered, that a copy is there. Nothing is deleted.
 
 Every row goes the way that any row goes: a generation is born completed, an image pending, its copies wanted and then
 confirmed, and only what has all of that becomes stored. Records come in any order, so what they refer to is linked at
@@ -64,8 +65,11 @@ class Rebuilding:
                 db.execute(f"delete from {table}")
 
     def missing(self, told: Sequence[Told]) -> list[bool]:
-        """Which of the copies the catalogue does not have."""
-        statement = "select 1 from copies where image_id = ? and store = ?"
+        """Which of the copies the catalogue does not have. A forgotten image lacks none."""
+        statement = (
+            f"select 1 from copies where image_id = ?1 and store = ?2 and not ({rows.OLDER})"
+            " union all select 1 from images where id = ?1 and state = 'forgotten'"
+        )
         return [not self._database.rows(statement, (item.image["image_id"], item.copy["store"])) for item in told]
 
     def add(self, told: Sequence[Told]) -> tuple[Counter[str], list[Told]]:
@@ -97,6 +101,8 @@ class Rebuilding:
                 insert_arrival(db, draft.id, arrival, draft.stores, now)
             else:
                 generation, image = json.loads(kin["said"])
+                if image.get("forgotten_at"):
+                    return False
                 rows.insert_generation(db, generation)
                 rows.insert_image(db, image)
                 rows.spool(db, arrival, draft.stores)
@@ -104,7 +110,8 @@ class Rebuilding:
         return True
 
     def stand_in(self, now: datetime) -> int:
-        """Make rows for what records refer to and no record tells of. Returns the number of images, which are lost."""
+        """Make rows for what records refer to and no record tells of. Returns the number of images that are lost by
+        that; of those that were forgotten, everybody knows."""
         lost, after = 0, ""
         while batch := self._database.rows(
             "select id, said from told_kin where id > ? order by id limit ?", (after, BATCH)
@@ -114,8 +121,12 @@ class Rebuilding:
                 for row in batch:
                     generation, image = json.loads(row["said"])
                     rows.insert_generation(db, generation)
+                    rows.complete_generation(db, generation)
                     if image and rows.image_row(db, image["image_id"]) is None:
                         rows.insert_image(db, image)
+                        if image.get("forgotten_at"):
+                            rows.forget(db, image["image_id"], image["forgotten_at"])
+                            continue
                         rows.lose(db, image["image_id"])
                         note(db, now, "rebuilt", image_id=image["image_id"], detail=rows.STANDS_IN)
                         lost += 1
@@ -160,17 +171,22 @@ def _guarded(db: Connection, item: Told) -> str | None:
 
 
 def _add(db: Connection, item: Told) -> str | None:
-    rows.insert_generation(db, item.generation)
-    _later_of(db, item.generation)
     image_id, copy = item.image["image_id"], item.copy
     known = rows.image_row(db, image_id)
+    if known is not None and known["state"] == "forgotten":
+        return "known"
+    rows.insert_generation(db, item.generation)
+    rows.complete_generation(db, item.generation)
+    _later_of(db, item.generation)
     is_new = known is None or (known["state"] == "lost" and known["error"] == rows.STANDS_IN)
     if known is None:
         rows.insert_image(db, item.image, copy)
     elif is_new:
         rows.replace_stand_in(db, item.image, copy)
-    elif known["generation_id"] != item.generation["id"] or known["sha256"] not in (None, copy["sha256"]):
+    elif known["generation_id"] != item.generation["id"]:
         return None
+    elif known["sha256"] not in (None, copy["sha256"]) and (word := _told_of_other_bytes(db, item)) != "later":
+        return word
     if is_new:
         db.execute("insert or ignore into told_images values (?)", (image_id,))
     if item.image["parent_image_id"]:
@@ -184,16 +200,41 @@ def _add(db: Connection, item: Told) -> str | None:
     return _add_copy(db, item, is_lost=not is_new and known is not None and known["state"] == "lost")
 
 
+def _told_of_other_bytes(db: Connection, item: Told) -> str | None:
+    """A missing image was requeued, and its fresh URL brought other bytes: the later claim tells the truth, of all its
+    copies. What this rebuild itself made of earlier records goes then; of rows that were there before, none."""
+    image_id, claim = item.image["image_id"], item.image["claim"]
+    made = db.execute("select max(claim) as claim from told_copies where image_id = ?", (image_id,)).fetchone()["claim"]
+    if made is None or claim == made:
+        return None
+    if claim < made:
+        return "repeated"
+    mine = "select store from told_copies where image_id = ?1"
+    if db.execute(f"select 1 from copies where image_id = ?1 and store not in ({mine})", (image_id,)).fetchone():
+        return None
+    db.execute(f"delete from copies where image_id = ?1 and store in ({mine})", (image_id,))
+    db.execute("delete from told_copies where image_id = ?", (image_id,))
+    rows.change_image(db, item.image, item.copy)
+    return "later"
+
+
 def _add_copy(db: Connection, item: Told, *, is_lost: bool) -> str | None:
     image_id, copy, claim = item.image["image_id"], item.copy, item.image["claim"]
     place = (image_id, copy["store"])
     made = db.execute("select claim, lineage_key from told_copies where image_id = ? and store = ?", place).fetchone()
     if made is None:
-        if db.execute("select 1 from copies where image_id = ? and store = ?", place).fetchone():
+        if db.execute(
+            f"select 1 from copies where image_id = ? and store = ? and not ({rows.OLDER})", place
+        ).fetchone():
             return "known"
         if is_lost:
             return None
-        rows.insert_copy(db, image_id, copy)
+        if rows.is_older(db, *place):
+            rows.fill_image(db, item.image, copy)
+            db.execute("insert or ignore into told_images values (?)", (image_id,))
+            rows.correct_copy(db, image_id, copy)
+        else:
+            rows.insert_copy(db, image_id, copy)
         # A later claim must be later than all that records tell of. A row that was there before may be in work.
         db.execute(
             "update images set claim = max(claim, ?) where id = ? and id in (select image_id from told_images)",

@@ -7,11 +7,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from archiver.catalogue import budgets
 from archiver.catalogue.database import Connection, Row
-from archiver.catalogue.rows import Arrival
-from archiver.core.states import COPY, IMAGE
+from archiver.catalogue.rows import Arrival, forget_url
+from archiver.core.states import COPY, GENERATION, IMAGE
 
 STANDS_IN = "records refer to this image, and none tells of it"
+
+#: Of a copy: it was never made, as far as is known here, and nobody is making it. A record of one that is there proves
+#: that the catalogue is older. What was stored once is another matter: a copy that went missing has its record too.
+OLDER = """
+    copies.state = 'wanted' and copies.confirmed_at is null and exists (
+        select 1 from images where images.id = copies.image_id and images.state in ('pending', 'spooled')
+            and images.claimed_by is null and images.archived_at is null
+    )
+"""
+_ANSWERED = "submitted_at answered_at request_id reply facts came shares mode expected_micro charged_to".split()
 
 _PLAIN = (
     "id origin job prompt provider model size n priority tags metadata stores attempts created_at submitted_at"
@@ -48,6 +59,38 @@ def insert_generation(db: Connection, said: Mapping[str, Any]) -> None:
         "insert into inputs (generation_id, position, sha256, content_type) values (?, ?, ?, ?)",
         [(said["id"], at, sha256, content_type) for at, (sha256, _, content_type) in enumerate(said["inputs"])],
     )
+    _charge(db, said["charged_to"], said["expected_micro"] if said["cost_micro"] is None else said["cost_micro"])
+
+
+def complete_generation(db: Connection, said: Mapping[str, Any]) -> None:
+    """A generation of which a record tells was answered, whatever an older catalogue says of it: nobody need decide
+    what became of it, and its cost is known. One that is being asked for right now is left to who asks."""
+    old = db.execute(
+        "select expected_micro, charged_to from generations"
+        " where id = ? and state in ('planned', 'accepted', 'unknown', 'failed')",
+        (said["id"],),
+    ).fetchone()
+    if old is None:
+        return
+    values = {name: said[name] for name in ("id", "cost_micro", *_ANSWERED)}
+    cost = said["expected_micro"] if said["cost_micro"] is None else said["cost_micro"]
+    if old["charged_to"] != "[]":
+        budgets.settle(db, old["charged_to"], (cost or 0) - (old["expected_micro"] or 0))
+        values["charged_to"] = old["charged_to"]
+    else:
+        _charge(db, said["charged_to"], cost)
+    columns = ", ".join(f"{name} = :{name}" for name in _ANSWERED)
+    db.execute(
+        f"""
+        update generations set state = '{GENERATION["complete"].target}', cost_micro = :cost_micro, {columns},
+            attempts = max(attempts, 1), owner = null, not_before = null, held = 0, error = null, polled_until = null
+        where id = :id
+        """,
+        values,
+    )
+
+
+def _charge(db: Connection, charged_to: str, cost_micro: int | None) -> None:
     db.execute(
         """
         insert into budgets (scope, period, limit_micro, spent_micro)
@@ -56,10 +99,24 @@ def insert_generation(db: Connection, said: Mapping[str, Any]) -> None:
         on conflict (scope, period) do update set spent_micro = budgets.spent_micro + excluded.spent_micro,
             limit_micro = max(budgets.limit_micro, budgets.spent_micro + excluded.spent_micro)
         """,
-        {
-            "cost": said["expected_micro"] if said["cost_micro"] is None else said["cost_micro"],
-            "charged_to": said["charged_to"],
-        },
+        {"cost": cost_micro, "charged_to": charged_to},
+    )
+
+
+def is_older(db: Connection, image_id: str, store: str) -> bool:
+    """Whether a record of this copy tells more than its row: see `OLDER`."""
+    statement = f"select 1 from copies where image_id = ? and store = ? and {OLDER}"
+    return db.execute(statement, (image_id, store)).fetchone() is not None
+
+
+def fill_image(db: Connection, said: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
+    """What an image turned out to be, where its row does not know yet."""
+    names = ("content_type", "extension", "width", "height", "verdict", "fetched_at")
+    values = {name: said[name] for name in names} | {"sha256": copy["sha256"], "size": copy["size"]}
+    columns = ", ".join(f"{name} = coalesce({name}, :{name})" for name in values)
+    db.execute(
+        f"update images set {columns}, claim = max(claim, :claim) where id = :id",
+        {**values, "claim": said["claim"] or 0, "id": said["image_id"]},
     )
 
 
@@ -82,6 +139,13 @@ def replace_stand_in(db: Connection, said: Mapping[str, Any], copy: Mapping[str,
     values = _image_values(db, said, copy)
     columns = ", ".join(f"{name} = :{name}" for name in values)
     db.execute(f"update images set {columns}, state = '{IMAGE['requeue'].target}', error = null where id = :id", values)
+
+
+def change_image(db: Connection, said: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
+    """A later record tells of other bytes."""
+    values = _image_values(db, said, copy)
+    columns = ", ".join(f"{name} = :{name}" for name in values)
+    db.execute(f"update images set {columns} where id = :id", values)
 
 
 def _image_values(db: Connection, said: Mapping[str, Any], copy: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -149,6 +213,15 @@ def lose(db: Connection, image_id: str) -> None:
     db.execute(f"update images set state = '{IMAGE['lose'].target}', error = ? where id = ?", (STANDS_IN, image_id))
 
 
+def forget(db: Connection, image_id: str, at: str) -> None:
+    """The image was forgotten before this catalogue was: all that is known of it are ids and times."""
+    db.execute(
+        f"update images set state = '{IMAGE['forget'].target}', forgotten_at = ?, source = null, source_host = null,"
+        " source_identity = null, revised_prompt = null where id = ?",
+        (at, image_id),
+    )
+
+
 def is_linked(db: Connection, kind: str, child: str, position: int) -> bool:
     """Whether a row says already whom it goes on from."""
     statement = {
@@ -187,15 +260,15 @@ def store(db: Connection, image_id: str, stores: Sequence[str]) -> bool:
         """,
         (image_id, json.dumps(list(stores))),
     )
-    return bool(
-        db.execute(
-            f"""
-            update images set state = '{IMAGE["store"].target}', archived_at = (
-                select max(confirmed_at) from copies where image_id = images.id
-            )
-            where id = ? and state = 'pending'
-                and not exists (select 1 from copies where image_id = images.id and state <> 'confirmed')
-            """,
-            (image_id,),
-        ).rowcount
-    )
+    is_stored = db.execute(
+        f"""
+        update images set state = '{IMAGE["store"].target}', spool = null, not_before = null, error = null,
+            archived_at = (select max(confirmed_at) from copies where image_id = images.id)
+        where id = ? and state in ('pending', 'spooled') and claimed_by is null
+            and not exists (select 1 from copies where image_id = images.id and state <> 'confirmed')
+        """,
+        (image_id,),
+    ).rowcount
+    if is_stored:
+        forget_url(db, image_id)
+    return bool(is_stored)

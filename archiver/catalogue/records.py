@@ -87,7 +87,7 @@ _KIN_IMAGES = f"""
         where i.id in (select value from json_each(?1)) and n.image_id is not null
     )
     select named.child as "of", {_ASKED}, {_REST}, i.id as image_id, i.parent_image_id, i.role, i.revised_prompt,
-        {_PICTURE}
+        i.forgotten_at, {_PICTURE}
     from named join images as i on i.id = named.id join generations as g on g.id = i.generation_id
     where {_NO_RECORD.format("i.id")}
 """

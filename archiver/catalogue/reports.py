@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from archiver.catalogue.counters import Counters
 from archiver.catalogue.database import Database, as_text
+from archiver.catalogue.searching import by_words
+from archiver.catalogue.stories import stories, story_of_image
 
 _IMAGE = """
     select i.id as image_id, i.generation_id, i.state, g.prompt, g.job, g.provider, g.model,
@@ -17,9 +20,17 @@ _IMAGE = """
         i.verdict, i.source, i.error, i.created_at, i.fetched_at, i.archived_at
     from images as i join generations as g on g.id = i.generation_id
 """
-SHORTEST_INDEXED_WORD = 3
-#: A whole prompt may be pasted as a question; SQLite refuses a thousand conditions in one statement.
-MOST_SHORT_WORDS = 100
+_ARCHIVED = """
+    select i.id from ({walk}) as walk cross join generations as g on g.seq = walk.seq
+    cross join images as i on i.generation_id = g.id
+    where exists (select 1 from copies where image_id = i.id and state = 'confirmed'){likes}
+    order by g.seq desc, i.idx limit :limit
+"""
+
+
+def half_life(images: str) -> str:
+    """When half of the life of a link is over, spelled as in the index `images_risk` and in the view `at_risk`."""
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', (julianday({images}.created_at) + julianday({images}.deadline)) / 2)"
 
 
 class Reports:
@@ -27,6 +38,7 @@ class Reports:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counters = Counters(database)
 
     def _ask(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         return [dict(row) for row in self._database.rows(statement, dict(parameters or {}))]
@@ -45,35 +57,22 @@ class Reports:
 
     def image(self, image_id: str) -> dict[str, Any] | None:
         """One image's whole story: its row, its generation, its copies, its events, the evidence for its deadline."""
-        rows = self._ask(f"{_IMAGE} where i.id = :id", {"id": image_id})
-        if not rows:
-            return None
-        story = rows[0]
-        more = self._ask("select evidence, revised_prompt from images where id = :id", {"id": image_id})[0]
-        generation = self._ask(
-            "select origin, size, n, state, attempts, tags, metadata, created_at, submitted_at, answered_at,"
-            " request_id, cost_micro / 1e6 as cost_usd, error from generations where id = :id",
-            {"id": story["generation_id"]},
-        )[0]
-        for name in ("tags", "metadata"):
-            generation[name] = json.loads(generation[name])
-        story["revised_prompt"] = more["revised_prompt"]
-        story["evidence"] = json.loads(more["evidence"])
-        story["generation"] = generation
-        story["copies"] = self._ask(
-            "select store, state, key, sha256, size, etag, proof, confirmed_at, lineage_key from copies"
-            " where image_id = :id order by store",
-            {"id": image_id},
-        )
-        story["events"] = self._ask(
-            "select at, kind, store, detail from events"
-            " where image_id = :id or generation_id = :generation order by id",
-            {"id": image_id, "generation": story["generation_id"]},
-        )
-        return story
+        return story_of_image(self._database, image_id)
+
+    def stories(self, name: str) -> list[dict[str, Any]]:
+        """The same for the image called so, or for every image of the generation called so, drafts too; see
+        `catalogue.stories`. Empty when there is neither."""
+        return stories(self._database, name)
 
     def lineage(self, question: str, limit: int = 100) -> list[dict[str, Any]]:
-        """Rows of the view `lineage` for an exact id, else an exact full key, else the words of a prompt.
+        """Rows of the view `lineage` for an exact id, else an exact full key, else the words of a prompt: of those with
+        all the words the newest, as far as `lineage_of` looks."""
+        return self.lineage_of(question, limit)[0]
+
+    def lineage_of(
+        self, question: str, limit: int = 100, *, deep: bool = False
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """The same, and how many prompts were looked at when there may be more; None: that is all.
 
         Any text is a question: what SQLite cannot take (bytes that are no text, NUL) separates words. Of a long one,
         the first hundred words of one or two characters count.
@@ -90,27 +89,13 @@ class Reports:
         by_key = "select * from lineage where key = :q order by archived_at limit :limit"
         for statement in (exact, by_key):
             if rows := self._ask(statement, {"q": question, "limit": limit}):
-                return rows
-        return self._by_words(list(dict.fromkeys(question.split())), limit)
-
-    def _by_words(self, words: Sequence[str], limit: int) -> list[dict[str, Any]]:
-        """Newest first. The trigram index needs three characters; shorter words (many Chinese ones) are looked for one
-        row at a time."""
-        indexed = [word for word in words if len(word) >= SHORTEST_INDEXED_WORD]
-        short = [word for word in words if len(word) < SHORTEST_INDEXED_WORD][:MOST_SHORT_WORDS]
-        clauses = [f"g.prompt like :short{number} escape '\\'" for number in range(len(short))]
-        parameters: dict[str, Any] = {f"short{number}": f"%{escaped(word)}%" for number, word in enumerate(short)}
-        if indexed:
-            clauses.append("g.seq in (select rowid from prompts where prompts match :match)")
-            parameters["match"] = " ".join('"' + word.replace('"', '""') + '"' for word in indexed)
-        if not clauses:
-            return []
+                return rows, None
+        found, looked_at = by_words(self._database, question, _ARCHIVED, limit=limit, deep=deep)
         return self._ask(
-            "select * from lineage where generation_id in"
-            f" (select g.id from generations as g where {' and '.join(clauses)} order by g.seq desc limit 1000)"
+            "select * from lineage where image_id in (select value from json_each(:ids))"
             " order by created_at desc, image_id, store limit :limit",
-            parameters | {"limit": limit},
-        )
+            {"ids": json.dumps([row["id"] for row in found]), "limit": limit},
+        ), looked_at
 
     def under_way(self, generation_ids: Sequence[str]) -> list[dict[str, Any]]:
         """How the given generations stand, with the number of their images by state."""
@@ -141,14 +126,9 @@ class Reports:
 
     def busy(self) -> tuple[int, int]:
         """How many generations are being asked for, and how many images are still on their way."""
-        row = self._ask(
-            """
-            select (select count(*) from generations
-                    where state in ('planned', 'submitted', 'accepted') and state <> 'planned') as asking,
-                (select count(*) from images where state in ('pending', 'spooled')) as waiting
-            """
-        )[0]
-        return row["asking"], row["waiting"]
+        generations, images = self._counters.of("generations"), self._counters.of("images")
+        asking = generations.get("submitted", 0) + generations.get("accepted", 0)
+        return asking, images.get("pending", 0) + images.get("spooled", 0)
 
     def in_other_hands(self, generation_ids: Sequence[str]) -> bool:
         """Whether somebody is asking for one of these generations or for an equal one that it waits for, or is copying
@@ -177,7 +157,8 @@ class Reports:
         """Per job: when it was first seen, and its last tick."""
         rows = self._ask(
             "select name, first_seen_at, (select max(scheduled_for) from ticks where job = name) as last_tick,"
-            " (select count(*) from ticks where job = name) as ticks from jobs"
+            " coalesce((select value from counters where counters.name = 'ticks' and key = jobs.name), 0) as ticks"
+            " from jobs"
         )
         return {row["name"]: row for row in rows}
 
@@ -194,17 +175,20 @@ class Reports:
 
     def status(self, now: datetime) -> dict[str, Any]:
         """What stands: images and generations by state, what is at risk, the nearest deadline, copies by store."""
-        counts = {
-            table: {
-                row["state"]: row["n"] for row in self._ask(f"select state, count(*) as n from {table} group by state")
-            }
-            for table in ("images", "generations")
-        }
         waiting = self._ask(
-            """
-            select min(deadline) as nearest_deadline, min(created_at) as oldest_unarchived,
-                coalesce(sum(julianday(:now) >= (julianday(created_at) + julianday(deadline)) / 2), 0) as at_risk
-            from images where state = 'pending'
+            f"""
+            select (select deadline from images indexed by images_due
+                    where state in ('pending', 'spooled') and state = 'pending' order by deadline limit 1
+                ) as nearest_deadline,
+                (select min(at) from (
+                    select min(created_at) as at from images indexed by images_next
+                    where state in ('pending', 'spooled') and state = 'pending' and coalesce(not_before, '') = ''
+                    union all
+                    select min(created_at) from images indexed by images_asleep
+                    where state = 'pending' and not_before is not null)
+                ) as oldest_unarchived,
+                (select count(*) from images indexed by images_risk
+                    where state = 'pending' and {half_life("images")} <= :now) as at_risk
             """,
             {"now": as_text(now)},
         )[0]
@@ -213,33 +197,20 @@ class Reports:
             """
             select count(*) as n, sum(coalesce(cost_micro, expected_micro)) / 1e6 as usd,
                 count(*) - count(coalesce(cost_micro, expected_micro)) as unpriced
-            from generations where state = 'unknown' and written_off_at is null
+            from generations indexed by generations_doubtful where state = 'unknown' and written_off_at is null
             """
         )[0]
-        day = {"since": as_text(now - timedelta(days=1))}
-        last = self._ask(
-            "select count(*) as stored, coalesce(sum(size), 0) as bytes from images where archived_at >= :since", day
-        )[0]
+        archived, archived_bytes = self._counters.archived_since(now - timedelta(days=1))
         return {
-            "images": counts["images"],
-            "generations": counts["generations"],
-            "copies": {
-                row["store"]: row["n"]
-                for row in self._ask(
-                    "select store, count(*) as n from copies where state = 'confirmed' group by store order by store"
-                )
-            },
+            "images": self._counters.of("images"),
+            "generations": self._counters.of("generations"),
+            "copies": self._counters.of("copies"),
             "at_risk": waiting["at_risk"],
             "nearest_deadline": waiting["nearest_deadline"],
             "oldest_unarchived": waiting["oldest_unarchived"],
             "unknown_generations": unknown["n"],
             "unknown_price_usd": unknown["usd"],
             "unknown_without_price": unknown["unpriced"],
-            "stored_last_24h": last["stored"],
-            "bytes_last_24h": last["bytes"],
+            "stored_last_24h": archived,
+            "bytes_last_24h": archived_bytes,
         }
-
-
-def escaped(word: str) -> str:
-    """A word for LIKE, with a backslash before what means something there."""
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -31,7 +31,7 @@ _UNDER_WAY = f"""
     {_ALIKE} and (
         (other.state in ('submitted', 'accepted') and {_YOUNG.format("other.submitted_at")})
         or (other.state = 'completed' and other.came >= other.n and {_YOUNG.format("other.answered_at")}
-            and exists ({_FINAL} = 'pending') and not exists ({_FINAL} in ('lost', 'missing')))
+            and exists ({_FINAL} = 'pending') and not exists ({_FINAL} in ('lost', 'missing', 'forgotten')))
     )
 """
 
@@ -44,7 +44,7 @@ UNLIKE = f"""
 """
 
 _SERVED = f"""
-    from generations where state in ('planned', 'submitted', 'accepted') and state = 'planned' and reuse_s is not null
+    from generations indexed by generations_reusing where state = 'planned' and reuse_s is not null
         and provider = :provider and (:job is null or job = :job)
         and (:ids is null or id in (select value from json_each(:ids)))
         and exists (select 1 from generations as other where {_SERVES})

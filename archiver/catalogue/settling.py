@@ -12,6 +12,9 @@ from archiver.core import policy
 from archiver.core.headers import joined
 from archiver.core.model import Evidence, Ticket
 
+# The first time is kept.
+_KEPT = {"fetched_at": "coalesce(fetched_at, :fetched_at)"}
+
 
 def claim_of(ticket: Ticket) -> dict[str, str | int]:
     """The claim of a ticket, as the parameters of a fenced update."""
@@ -20,25 +23,15 @@ def claim_of(ticket: Ticket) -> dict[str, str | int]:
 
 def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | None:
     """Write one settlement under its claim. Returns the generation when its image became stored."""
-    row = db.execute(
-        """
-        update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now,
-            not_before = :not_before, error = :error, refused_before_at = case when :refused then refused_at end,
-            refused_at = case when :refused then :now end
-        where id = :id and claimed_by = :owner and claim = :claim returning generation_id, state, evidence
-        """,
-        claim_of(item.ticket)
-        | {
-            "not_before": as_text(item.not_before) if item.not_before else None,
-            "error": item.error,
-            "refused": item.refused,
-            "now": as_text(now),
-        },
-    ).fetchone()
+    fence = "id = :id and claimed_by = :owner and claim = :claim"
+    claim = claim_of(item.ticket)
+    row = db.execute(f"select generation_id, state, evidence, sha256 from images where {fence}", claim).fetchone()
     if row is None:
         return None
-    image_id = item.ticket.image_id
-    _keep_facts(db, item)
+    image_id, facts = item.ticket.image_id, _facts(item)
+    if item.fetched is not None and row["sha256"] not in (None, item.fetched.sha256):
+        said = f"sha256 {row['sha256']} before, {item.fetched.sha256} now"
+        note(db, now, "changed", image_id=image_id, detail=said)
     _confirm(db, item, now)
     if item.evidence and row["state"] == "pending":
         _keep_evidence(db, item, evidence_of(row["evidence"]), now)
@@ -46,14 +39,21 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
         "select count(*) as open from copies where image_id = ? and (state <> 'confirmed' or lineage_key is null)",
         (image_id,),
     ).fetchone()["open"]
+    # One statement: each would take the row out of the indexes of what waits, and put it back.
+    ended = f"""
+        update images set claimed_by = null, claimed_until = null, attempts = attempts + 1, attempted_at = :now,
+            not_before = :not_before, error = :error, refused_before_at = case when :refused then refused_at end,
+            refused_at = case when :refused then :now end
+            {"".join(f", {name} = {_KEPT.get(name, f':{name}')}" for name in facts)} {{}}
+        where {fence}
+    """
+    values = {**claim, **facts, "refused": item.refused, "now": as_text(now), "not_before": None, "error": None}
     if not open_copies:
-        db.execute(
-            "update images set state = 'stored', archived_at = ?, spool = null, not_before = null, error = null"
-            " where id = ?",
-            (as_text(now), image_id),
-        )
+        db.execute(ended.format(", state = 'stored', archived_at = :now, spool = null"), values)
         forget_url(db, image_id)
         return str(row["generation_id"])
+    values |= {"not_before": as_text(item.not_before) if item.not_before else None, "error": item.error}
+    db.execute(ended.format(""), values)
     if item.spooled and row["state"] == "pending":
         db.execute("update images set state = 'spooled', spool = ? where id = ?", (item.spooled, image_id))
         note(db, now, "rescued", image_id=image_id, detail=item.error)
@@ -65,25 +65,21 @@ def write_settlement(db: Connection, item: Settlement, now: datetime) -> str | N
     return None
 
 
-def _keep_facts(db: Connection, item: Settlement) -> None:
+def _facts(item: Settlement) -> dict[str, str | int | None]:
+    """What a transfer found out about the bytes, by column."""
     if item.fetched is None:
-        return
+        return {}
     info = item.fetched.info
-    db.execute(
-        "update images set sha256 = ?, size = ?, content_type = ?, extension = ?, width = ?, height = ?, verdict = ?,"
-        " fetched_at = coalesce(fetched_at, ?) where id = ?",
-        (
-            item.fetched.sha256,
-            item.fetched.size,
-            info.content_type,
-            info.extension,
-            info.width,
-            info.height,
-            info.verdict,
-            as_text(item.fetched.at),
-            item.ticket.image_id,
-        ),
-    )
+    return {
+        "sha256": item.fetched.sha256,
+        "size": item.fetched.size,
+        "content_type": info.content_type,
+        "extension": info.extension,
+        "width": info.width,
+        "height": info.height,
+        "verdict": info.verdict,
+        "fetched_at": as_text(item.fetched.at),
+    }
 
 
 def _keep_evidence(db: Connection, item: Settlement, held: tuple[Evidence, ...], now: datetime) -> None:
@@ -138,6 +134,6 @@ def _confirm(db: Connection, item: Settlement, now: datetime) -> None:
 
 
 def is_all_stored(db: Connection, generation_id: str) -> bool:
-    """Whether every image of a generation is stored."""
-    statement = "select 1 from images where generation_id = ? and state <> 'stored' limit 1"
+    """Whether every image of a generation is stored, but for those that were forgotten."""
+    statement = "select 1 from images where generation_id = ? and state not in ('stored', 'forgotten') limit 1"
     return db.execute(statement, (generation_id,)).fetchone() is None

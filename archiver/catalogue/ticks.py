@@ -7,6 +7,7 @@ else ever does. Which ticks are due is decided elsewhere (`archiver.schedule`).
 from collections.abc import Sequence
 from datetime import datetime
 
+from archiver.catalogue.counters import Counters
 from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.rows import Draft, insert_generation
 
@@ -38,7 +39,7 @@ class Ticks:
 
     def count(self, job: str) -> int:
         """How many ticks of a job were ever claimed."""
-        return int(self._database.rows("select count(*) as n from ticks where job = ?", (job,))[0]["n"])
+        return Counters(self._database).one("ticks", job)[0]
 
     def plan(self, job: str, scheduled_for: datetime, drafts: Sequence[Draft], now: datetime) -> bool:
         """Claim a tick and plan its generations. False when the tick was claimed before, by anybody: nothing

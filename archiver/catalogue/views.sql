@@ -34,7 +34,7 @@ select
 from copies
 join images on images.id = copies.image_id
 join generations on generations.id = images.generation_id
-where copies.state = 'confirmed';
+where copies.state = 'confirmed' and images.state <> 'forgotten';
 
 create view at_risk as
 select

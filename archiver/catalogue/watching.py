@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from archiver.catalogue.batch_reports import BatchReports
+from archiver.catalogue.counters import Counters
 from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.keys import Keys
+from archiver.catalogue.reports import half_life
 from archiver.core.alerting import (
     AT_RISK_SHARE,
     BUDGET,
@@ -53,15 +55,12 @@ class Watching:
                 times,
             ),
             odd=self._count(
-                f"select {_JOB} as job, count(*) as images from images as i"
+                f"select {_JOB} as job, count(*) as images from images as i indexed by images_odd"
                 " join generations as g on g.id = i.generation_id"
                 " where i.state = 'stored' and i.archived_at >= :since and i.verdict <> 'ok' group by 1 order by 1",
                 times,
             ),
-            spooled=self._database.rows(
-                "select coalesce(sum(size), 0) as bytes from images"
-                " where state in ('pending', 'spooled') and state = 'spooled'"
-            )[0]["bytes"],
+            spooled=Counters(self._database).one("spool", "spooled")[1],
             keys=Keys(self._database).refused(now),
             budgets=self._budgets(purses),
             uncollected=BatchReports(self._database).uncollected(),
@@ -109,8 +108,8 @@ class Watching:
             f"""
             select {_JOB} as job, count(*) as images, max({_USED}) as used, min(i.deadline) as deadline,
                 max(i.error) as error
-            from images as i join generations as g on g.id = i.generation_id
-            where i.state in ('pending', 'spooled') and i.state = 'pending' and i.attempts > 0 and {_USED} > :share
+            from images as i indexed by images_risk join generations as g on g.id = i.generation_id
+            where i.state = 'pending' and {half_life("i")} <= :now and i.attempts > 0 and {_USED} > :share
             group by 1 order by 1
             """,
             dict(times),
@@ -132,7 +131,8 @@ class Watching:
             select coalesce(provider, 'none') as provider, count(*) as generations,
                 coalesce(sum(coalesce(cost_micro, expected_micro)), 0) as cost,
                 sum(coalesce(cost_micro, expected_micro) is null) as unpriced
-            from generations where state = 'unknown' and written_off_at is null group by 1 order by 1
+            from generations indexed by generations_doubtful
+            where state = 'unknown' and written_off_at is null group by 1 order by 1
             """
         )
         return tuple(
@@ -172,8 +172,9 @@ class Watching:
         rows = self._database.rows(
             """
             select c.store as store, count(*) as images, min(i.fetched_at) as since, max(i.error) as error
-            from images as i join copies as c on c.image_id = i.id
-            where i.state in ('pending', 'spooled') and c.state = 'wanted' and i.fetched_at is not null
+            from images as i indexed by images_unconfirmed join copies as c on c.image_id = i.id
+            where i.state in ('pending', 'spooled') and i.fetched_at is not null and i.error is not null
+                and c.state = 'wanted'
                 and '; ' || i.error like '%; ' || c.store || ': %'
             group by 1 order by 1
             """

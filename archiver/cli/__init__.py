@@ -8,6 +8,7 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from archiver.core.errors import ArchiverError, Unusable, UsageError
 from archiver.core.redaction import redact
@@ -32,15 +33,24 @@ COMMANDS = {
     "resolve": ("archiver.cli.paying", "Decide what becomes of a generation with an unknown outcome."),
     "costs": ("archiver.cli.costing", "Tell what was spent, with a forecast."),
     "refunds": ("archiver.cli.costing", "List what was paid for without an image."),
-    "show": ("archiver.cli.asking", "Tell the whole story of one image."),
+    "show": ("archiver.cli.telling", "Tell the whole story of one image, or of a generation."),
     "lineage": ("archiver.cli.asking", "Go from a prompt to its permanent keys, and back."),
     "tree": ("archiver.cli.descending", "Show what an image was made of, and what was made of it."),
     "get": ("archiver.cli.getting", "Bring the bytes of an image back, verified."),
     "url": ("archiver.cli.getting", "Print an address that shows an image."),
     "query": ("archiver.cli.querying", "Ask the catalogue in SQL."),
     "stats": ("archiver.cli.judging", "Tell how requests went: rates, times, attempts, errors, a grade."),
-    "rebuild": ("archiver.cli.auditing", "Make the catalogue anew from a store's lineage records."),
     "status": ("archiver.cli.asking", "Tell what stands."),
+    "doctor": ("archiver.cli.doctoring", "Try this machine, the providers and the stores, and say what to do."),
+    "check": ("archiver.cli.examining", "Hold the catalogue against what the stores really have."),
+    "repair": ("archiver.cli.examining", "Bring back what check finds missing, from another copy or the spool."),
+    "requeue": ("archiver.cli.examining", "Give a lost or missing image a fresh URL."),
+    "rebuild": ("archiver.cli.auditing", "Make the catalogue anew from a store's lineage records."),
+    "backup": ("archiver.cli.safekeeping", "Put a snapshot of the catalogue into a store."),
+    "restore": ("archiver.cli.safekeeping", "Bring the catalogue back from a snapshot, or try whether that works."),
+    "prune": ("archiver.cli.removing", "Remove what nobody needs any more, after showing it."),
+    "forget": ("archiver.cli.removing", "Erase an image, its prompt and its copies."),
+    "db": ("archiver.cli.safekeeping", "Look after the catalogue's file."),
 }
 
 
@@ -58,6 +68,11 @@ class Commands(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands from the table above, again without importing any, and the options of the bare command line."""
+        names = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above, without importing any."""
@@ -93,6 +108,9 @@ def main() -> None:
         # A complaint about the configuration quotes no value, and redaction would take "api_key: ..." for a credential.
         click.echo(f"Error: {error if isinstance(error, UsageError) else redact(str(error))}", err=True)
         code = error.exit_code
+    except UnicodeEncodeError:  # bytes of the command line that are no text, where only text can be looked for
+        click.echo("Error: something that was typed is not UTF-8 text", err=True)
+        code = UsageError.exit_code
     except OSError as error:  # a disk that fails where no room has a word for it: nothing is wrong with the program
         place, what = error.filename or "this machine", error.strerror or type(error).__name__
         click.echo(redact(f"Error: {place}: {what}"), err=True)

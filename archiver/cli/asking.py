@@ -1,11 +1,20 @@
-"""Questions to the catalogue: jobs, show, lineage, status. They need no secret and change nothing."""
+"""Questions to the catalogue: jobs, lineage, status. They need no secret and change nothing."""
 
 from typing import Any
 
 import click
 
-from archiver.cli.printing import json_option, output_options, plain, print_listing, say, short, size_text
-from archiver.core.errors import UsageError
+from archiver.cli.printing import (
+    counted,
+    dollars,
+    json_option,
+    output_options,
+    plain,
+    print_listing,
+    say,
+    short,
+    size_text,
+)
 
 LINEAGE_COLUMNS = {
     "prompt": short,
@@ -15,6 +24,12 @@ LINEAGE_COLUMNS = {
     "archived_at": plain,
     "image_id": plain,
 }
+#: The columns of CSV, those of people first.
+LINEAGE_NAMES = (
+    *(*LINEAGE_COLUMNS, "job", "provider", "model", "generation_id", "parent_image_id", "created_at", "sha256"),
+    *("content_type", "width", "height", "cost_usd", "revised_prompt", "tags", "requested_size", "parameters"),
+    *("continues", "role", "inputs"),
+)
 
 
 def open_catalogue(ctx: click.Context) -> tuple[Any, Any]:
@@ -45,7 +60,8 @@ def last_ticks(config: Any) -> dict[str, dict[str, Any]]:
 @output_options
 @click.pass_context
 def jobs(ctx: click.Context, output: str) -> None:
-    """Show the jobs with their last and next tick.
+    """Show the jobs with their last and next tick, each in the zone of its job; with --json and the like, in UTC. Exits
+    with 0 also when there are none.
 
     \b
     Example: archiver jobs
@@ -57,7 +73,7 @@ def jobs(ctx: click.Context, output: str) -> None:
         for row in rows:
             row |= {name: _local(row[name], row["zone"]) for name in ("last_tick", "next_tick")}
     columns = ("job", "schedule", "zone", "provider", "ticks", "last_tick", "next_tick")
-    print_listing(rows, dict.fromkeys(columns, plain), output)
+    print_listing(rows, dict.fromkeys(columns, plain), output, names=(*columns, "enabled", "stores"))
 
 
 def ticks_of(config: Any) -> list[dict[str, Any]]:
@@ -108,69 +124,29 @@ def _local(text: str | None, zone: str) -> str | None:
 
 
 @click.command()
-@click.argument("image_id", metavar="ID")
-@json_option
-@click.pass_context
-def show(ctx: click.Context, image_id: str, as_json: bool) -> None:
-    """Tell the whole story of one image, or of those of a generation: times, evidence, copies, events.
-
-    \b
-    Example: archiver show 01kag2m5x8f3w9y7b1q0z4c6de
-    """
-    import json
-
-    _, catalogue = open_catalogue(ctx)
-    stories = _stories(catalogue, image_id.lower())
-    if not stories:
-        raise UsageError(f"there is no image {plain(image_id)!r}; `archiver images` lists them")
-    if as_json:
-        click.echo(json.dumps(stories, ensure_ascii=False, indent=2))
-        return
-    for story in stories:
-        _tell_story(story)
-
-
-def _stories(catalogue: Any, name: str) -> list[dict[str, Any]]:
-    """The image called so; else those of the generation called so, or of the one whose images it reuses."""
-    if story := catalogue.reports.image(name):
-        return [story]
-    generation = catalogue.materials.generation_of(name)
-    return [catalogue.reports.image(one) for one in catalogue.materials.images(generation or "")]
-
-
-def _tell_story(story: dict[str, Any]) -> None:
-    for name, value in story.items():
-        if isinstance(value, list):
-            click.echo(f"{name}:" if value else f"{name}: none")
-            for item in value:
-                click.echo("  - " + "  ".join(f"{key}={plain(part)}" for key, part in item.items() if part is not None))
-        elif isinstance(value, dict):
-            click.echo(f"{name}:")
-            for key, part in value.items():
-                click.echo(f"  {key}: {plain(part)}")
-        else:
-            click.echo(f"{name}: {plain(value)}")
-
-
-@click.command()
 @click.argument("question", nargs=-1, required=True, metavar="ID | KEY | WORDS...")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many rows.")
+@click.option("--deep", is_flag=True, help="Look at every prompt, however long that takes.")
 @output_options
 @click.pass_context
-def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, output: str) -> None:
+def lineage(ctx: click.Context, question: tuple[str, ...], limit: int, deep: bool, output: str) -> None:
     """Go from a prompt to its permanent keys, and back.
 
-    An exact id is looked for first, then an exact full key, then the words of prompts (Chinese words of any length).
+    An exact id is looked for first, then an exact full key, then the words of prompts, the newest first. Words of one
+    or two characters (many Chinese ones) are looked for in the newest 20,000 prompts, which is said on stderr. Exits
+    with 0 also when nothing is found.
 
     \b
     Examples: archiver lineage 月球 猫
               archiver lineage archive/daily-cats/2026/11/20/01kag2m5x8-0a1b2c3d4e5f.png
     """
     _, catalogue = open_catalogue(ctx)
-    rows = catalogue.reports.lineage(" ".join(question), limit)
+    rows, looked_at = catalogue.reports.lineage_of(" ".join(question), limit, deep=deep)
     if not rows:
         say("nothing is archived under these words, this id or this key")
-    print_listing(rows, LINEAGE_COLUMNS, output)
+    print_listing(rows, LINEAGE_COLUMNS, output, names=LINEAGE_NAMES)
+    if looked_at is not None:
+        say(f"looked at {looked_at} prompts and no further; narrow the question, or add --deep")
 
 
 @click.command()
@@ -203,7 +179,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     else:
         for name, value in standing.items():
             has_no_price = name == "unknown_price_usd" and value is None and standing["unknown_generations"]
-            text = "?" if has_no_price else _as_line(value)
+            text = "unknown" if has_no_price else _as_line(value)
             click.echo(f"{name.replace('_', ' ') + ':':26}{text or '-'}")
         for alert in alerts:
             click.echo(f"alert ({alert.level}): {plain(alert.text)}")
@@ -216,13 +192,14 @@ def status(ctx: click.Context, as_json: bool) -> None:
 def _as_line(value: Any) -> str:
     if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
         return "; ".join(
-            f"{row['generations']} for {name} until {row['until']}: {plain(row['error'])}"
+            f"{counted(row['generations'], 'generation')} for {name} until {row['until']}: {plain(row['error'])}"
             for name, row in value.items()
         )
     if isinstance(value, dict):
         return ", ".join(f"{count} {key}" for key, count in value.items())
     if isinstance(value, list):
         return ", ".join(
-            f"{row['scope']} {row['period']}: ${row['spent_usd']:.2f} of ${row['limit_usd']:.2f}" for row in value
+            f"{row['scope']} {row['period']}: {dollars(row['spent_usd'])} of {dollars(row['limit_usd'])}"
+            for row in value
         )
     return plain(value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from archiver.cli.completing import store_names
 from archiver.cli.printing import plain, say
 from archiver.core.errors import UsageError
 
@@ -26,7 +27,15 @@ WORDS = {
 
 
 @click.command()
-@click.option("--from", "stores", multiple=True, required=True, metavar="STORE", help="May be given more than once.")
+@click.option(
+    "--from",
+    "stores",
+    multiple=True,
+    required=True,
+    metavar="STORE",
+    shell_complete=store_names,
+    help="May be given more than once.",
+)
 @click.option("--yes", is_flag=True, help="Add to a catalogue that is not empty.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be added.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from archiver.cli.printing import plain, say, short
+from archiver.cli.printing import counted, plain, say, short
 from archiver.core.errors import UsageError
 from archiver.core.model import Wish
 
@@ -39,5 +39,6 @@ def refuse(config: Any, provider: str, wishes: Iterable[Wish], otherwise: Wish) 
     """The same, before money is spent. Raises UsageError when one of them would fail for sure."""
     failing = tell(config, provider, wishes, otherwise)
     if failing:
-        prompts = "1 prompt" if failing == 1 else f"{failing} prompts"
-        raise UsageError(f"{provider} would refuse {prompts}; nothing was asked for, and nothing is spent")
+        raise UsageError(
+            f"{provider} would refuse {counted(failing, 'prompt')}; nothing was asked for, and nothing is spent"
+        )

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
-from archiver.cli.paying import usd
-from archiver.cli.printing import output_options, plain, print_listing, print_rows, say, short
+from archiver.cli.printing import counted, dollars, output_options, plain, print_listing, print_rows, say, short, usd
 
 BY = ("day", "month", "job", "provider", "model", "size")
 CLAIM_COLUMNS = {
@@ -62,7 +61,9 @@ def costs(ctx: click.Context, since: timedelta, by: str, output: str) -> None:
     """Tell what was spent, what will be if it goes on like this, and how the budgets stand.
 
     A request counts on the day when it was sent, in the zone of [archiver]. "unpriced" counts those whose price nobody
-    knows; "unknown" those whose outcome nobody knows, which may have been charged, and are not in "cost usd".
+    knows; "unknown" those whose outcome nobody knows, which may have been charged, and are not in "cost usd". --nl,
+    --csv and --tsv print the rows, --json everything. Exits with 0 also when nothing was spent, with 3 when there is
+    no catalogue.
 
     \b
     Example: archiver costs --since 90d --by job
@@ -127,23 +128,23 @@ def _story(config: Any, catalogue: Any, since: timedelta, by: str) -> dict[str, 
 
 def _words(story: dict[str, Any]) -> list[str]:
     summed, coming = story["total"], story["forecast"]
-    lines = [f"total: ${usd(summed['cost_usd'])} for {summed['images']} images, since {story['since']}"]
+    lines = [f"total: {dollars(summed['cost_usd'])} for {counted(summed['images'], 'image')}, since {story['since']}"]
     if summed["unpriced"]:
-        lines.append(f"not in it: {summed['unpriced']} generations at a price that nobody knows")
+        lines.append(f"not in it: {counted(summed['unpriced'], 'generation')} at a price that nobody knows")
     if summed["unknown"]:
-        amount = f"${usd(summed['unknown_usd'])}"
+        amount = dollars(summed["unknown_usd"])
         if summed["unknown_unpriced"]:
             amount += f", {summed['unknown_unpriced']} of them at a price that nobody knows"
-        lines.append(f"not in it: {summed['unknown']} generations that may have been charged ({amount})")
+        lines.append(f"not in it: {counted(summed['unknown'], 'generation')} that may have been charged ({amount})")
     if summed["reused"]:
-        lines.append(f"reuse saved ${usd(summed['saved_usd'])} in {summed['reused']} generations")
+        lines.append(f"reuse saved {dollars(summed['saved_usd'])} in {counted(summed['reused'], 'generation')}")
     lines.append(
-        f"forecast: ${coming['month_usd']:.2f} in {coming['month']} (so far ${usd(coming['month_so_far_usd'])}),"
+        f"forecast: ${coming['month_usd']:.2f} in {coming['month']} (so far {dollars(coming['month_so_far_usd'])}),"
         f" ${coming['next_30_days_usd']:.2f} in the next 30 days; a straight line from"
-        f" ${usd(coming['based_on_usd'])} in {coming['based_on_days']:g} days"
+        f" {dollars(coming['based_on_usd'])} in {coming['based_on_days']:g} days"
     )
     lines += [
-        f"budget of {row['scope']} for {row['period']}: ${usd(row['spent_usd'])} of ${usd(row['limit_usd'])}"
+        f"budget of {row['scope']} for {row['period']}: {dollars(row['spent_usd'])} of {dollars(row['limit_usd'])}"
         for row in story["budgets"]
     ]
     return lines
@@ -157,6 +158,7 @@ def refunds(ctx: click.Context, since: timedelta, output: str) -> None:
     """List what was paid for, or may have been, and brought no image or too few: what to send to a provider.
 
     "what" is "no image" (it answered without one), "unknown" (no answer could be read) or "short" (fewer than ordered).
+    Exits with 0 also when there is nothing to claim, with 3 when there is no catalogue.
 
     \b
     Example: archiver refunds --since 30d --csv > claims.csv

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from archiver.cli import checking, prompting
-from archiver.cli.printing import json_option, plain, print_rows, say
+from archiver.cli.completing import provider_names, store_names
+from archiver.cli.printing import counted, json_option, plain, print_rows, say
 from archiver.cli.running import Patience, check_secrets, open_for_work
 from archiver.core.errors import UsageError
 from archiver.core.model import Wish
@@ -19,8 +20,10 @@ from archiver.prompts import KINDS, Entry, flaw, typed
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @click.option("--prompts-file", metavar="FILE", help="More prompts; `-` is standard input.")
 @click.option("--format", "kind", type=click.Choice(KINDS), help="Of that file. Default: by its name, else txt.")
-@click.option("--provider", metavar="NAME", help="Default: the only one there is.")
-@click.option("--store", "stores", multiple=True, metavar="NAME", help="May be given more than once.")
+@click.option("--provider", metavar="NAME", shell_complete=provider_names, help="Default: the only one there is.")
+@click.option(
+    "--store", "stores", multiple=True, metavar="NAME", shell_complete=store_names, help="May be given more than once."
+)
 @click.option("--size", metavar="WxH", help="For example 2048x2048.")
 @click.option("-n", "n", type=click.IntRange(1, 10), default=1, show_default=True, help="Images per prompt.")
 @click.option("--input", "inputs", multiple=True, metavar="FILE|image:ID", help="An image to edit; may be repeated.")
@@ -59,6 +62,11 @@ def generate(
     A file has one prompt a line; a CSV, TSV or JSONL file may give each one its size, n, tags, inputs and parameters.
 
     \b
+    Exit codes: 0 every image is archived; 1 a prompt brought no image, too few, or one that waits;
+    2 something is wrong with the question: nothing was asked; 3 no store could keep it: nothing was asked,
+    or the report cannot be written; 4 an image was lost.
+
+    \b
     Examples: archiver generate "a cat on the moon" --size 2048x2048
               archiver generate "the same in winter" --input moon.png --param quality=high
               archiver generate --prompts-file shop.csv --report shop-report.csv
@@ -77,11 +85,8 @@ def generate(
     otherwise = Wish(prompt="", size=size, n=n, parameters=said, inputs=inputs)
     checking.refuse(config, chosen, [entry.wish for entry in entries], otherwise)
     if dry_run:
-        for _, wish in entries:
-            many = f'{wish.n or n} image(s) of "{plain(wish.prompt)}"'
-            say(f"(dry-run) would ask {chosen} for {many}, into {', '.join(into)}")
-        if is_many:
-            say(f"(dry-run) {len(entries)} prompts at once need --yes")
+        wishes = [entry.wish for entry in entries]
+        _rehearse(wishes, otherwise, f"would ask {chosen}", ", ".join(into), is_many=is_many, as_json=as_json)
         return
     check_secrets(config, [chosen], into)
     prompting.check_report(report)
@@ -93,6 +98,24 @@ def generate(
     ids = [draft.id for draft in drafts]
     close = see_through(house, ids, wait)
     ctx.exit(_tell(house, ids, report, as_json=as_json, close=close))
+
+
+def _rehearse(wishes: Sequence[Wish], otherwise: Wish, what: str, into: str, *, is_many: bool, as_json: bool) -> None:
+    """Say what would be asked for."""
+    for wish in wishes:
+        many = f'{counted(wish.n or otherwise.n or 1, "image")} of "{plain(wish.prompt)}"'
+        say(f"(dry-run) {what} for {many}, into {into}")
+    if is_many:
+        say(f"(dry-run) {len(wishes)} prompts at once need --yes")
+    if as_json:
+        print_rows([_asked(wish, otherwise) for wish in wishes], {}, as_json=True)
+
+
+def _asked(wish: Wish, otherwise: Wish) -> dict[str, Any]:
+    """What would be asked for, with what holds where the prompt says nothing."""
+    row = prompting.as_row(wish, size=otherwise.size, n=otherwise.n or 1)
+    parameters = {**otherwise.parameters, **wish.parameters}
+    return row | {"inputs": list(wish.inputs or otherwise.inputs), "parameters": parameters}
 
 
 def _tell(house: Any, ids: list[str], report: Path | None, *, as_json: bool, close: Callable[[], int]) -> int:

@@ -12,11 +12,14 @@ from urllib.parse import quote
 import click
 
 from archiver.cli.asking import open_catalogue
+from archiver.cli.completing import store_names
 from archiver.cli.printing import plain, say
 from archiver.cli.running import Patience
 from archiver.core.errors import ArchiverError, Corrupt, UsageError
 
-store_option = click.option("--store", metavar="NAME", help="From this store. Default: the first that has it.")
+store_option = click.option(
+    "--store", metavar="NAME", shell_complete=store_names, help="From this store. Default: the first that has it."
+)
 _PIECE = 1024 * 1024
 
 

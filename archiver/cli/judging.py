@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
+from archiver.cli.completing import provider_names
 from archiver.cli.measures import Moment, at
 from archiver.cli.printing import output_options, plain, print_listing, print_rows
 
@@ -16,7 +17,7 @@ COLUMNS = ("provider", "total", "successful", "failed", "unknown", "open", "succ
 @click.option(
     "--since", type=Moment(), default="30d", show_default=True, metavar="TIME", help="Sent since: 30d, 2026-11-20."
 )
-@click.option("--provider", metavar="NAME", help="Only requests to this provider.")
+@click.option("--provider", metavar="NAME", shell_complete=provider_names, help="Only requests to this provider.")
 @output_options
 @click.pass_context
 def stats(ctx: click.Context, since: timedelta | datetime, provider: str | None, output: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
+from archiver.cli.completing import job_names, provider_names, store_names
 from archiver.cli.measures import Moment, Size, Usd, at
-from archiver.cli.paying import usd
-from archiver.cli.printing import output_options, plain, print_listing, print_rows, say, short, size_text
+from archiver.cli.printing import output_options, plain, print_listing, print_rows, say, short, size_text, usd
 from archiver.cli.running import Patience
 from archiver.core.errors import UsageError
 from archiver.core.states import states
@@ -70,10 +70,12 @@ def tell_how_far(looked_at: int | None, what: str) -> None:
     type=click.Choice([*states("image"), "waiting"]),
     help="Only images in this state (or these); waiting means pending or spooled.",
 )
-@click.option("--job", metavar="NAME", help="Only images of this job.")
-@click.option("--provider", metavar="NAME", help="Only images of this provider.")
+@click.option("--job", metavar="NAME", shell_complete=job_names, help="Only images of this job.")
+@click.option("--provider", metavar="NAME", shell_complete=provider_names, help="Only images of this provider.")
 @click.option("--model", metavar="NAME", help="Only images of this model.")
-@click.option("--store", metavar="NAME", help="Only images with a confirmed copy in this store.")
+@click.option(
+    "--store", metavar="NAME", shell_complete=store_names, help="Only images with a confirmed copy in this store."
+)
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only with this tag (or all of these).")
 @click.option("--since", type=Moment(), metavar="TIME", help="Made since then: 7d, 2026-11-20, 2026-11-20T09:15.")
 @click.option("--until", type=Moment(), metavar="TIME", help="Made before then.")

@@ -67,6 +67,6 @@ class Usd(click.ParamType[int]):
             amount = Decimal(str(value).removeprefix("$"))
         except InvalidOperation:
             amount = Decimal(-1)
-        if not Decimal(0) <= amount <= Decimal(1_000_000):
+        if amount.is_nan() or not Decimal(0) <= amount <= Decimal(1_000_000):
             self.fail(f"{value!r} is no amount; write US dollars, for example 0.04", param, ctx)
         return int(amount * 1_000_000)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from archiver.cli.completing import provider_names
 from archiver.cli.printing import plain
 from archiver.cli.running import open_for_work
 from archiver.core.errors import ArchiverError, UsageError
@@ -24,7 +25,7 @@ def parse_headers(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 @click.command()
-@click.argument("provider", metavar="PROVIDER")
+@click.argument("provider", metavar="PROVIDER", shell_complete=provider_names)
 @click.option("--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of it; may be repeated.")
 @click.pass_context
 def notice(ctx: click.Context, provider: str, headers: tuple[str, ...]) -> None:
@@ -32,6 +33,10 @@ def notice(ctx: click.Context, provider: str, headers: tuple[str, ...]) -> None:
 
     It is verified where the provider signs; then the work that it names is asked for, and its images are archived.
     Nothing else in it is believed: an address that stands in a webhook is never fetched.
+
+    \b
+    Exit codes: 0 its images are archived; 1 it is not genuine, names work that was never asked for, or an image
+    waits; 2 there is no such provider, or it sends no webhooks; 4 an image was lost.
 
     \b
     Example: archiver notice replicate --header "webhook-id: $ID" --header "webhook-timestamp: $TIME"

@@ -6,17 +6,24 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
-from archiver.cli.printing import json_option, output_options, plain, print_listing, print_rows, say, short
+from archiver.cli.completing import job_names
+from archiver.cli.printing import (
+    dollars,
+    json_option,
+    output_options,
+    plain,
+    print_listing,
+    print_rows,
+    say,
+    short,
+    usd,
+)
 from archiver.core.errors import UsageError
 from archiver.core.pricing import Tariff
 from archiver.core.states import GENERATION, states
 
 COLUMNS = ("generation_id", "state", "prompt", "provider", "model", "price_usd", "submitted_at", "error")
-
-
-def usd(value: object) -> str:
-    """An amount; what is unknown is no 0."""
-    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else "?"
+NAMES = (*COLUMNS, "job", "n", "created_at", "answered_at", "not_before", "written_off_at")
 
 
 def _price(rows: list[dict[str, Any]], catalogue: Any, tariffs: Mapping[str, Tariff]) -> list[dict[str, Any]]:
@@ -31,12 +38,14 @@ def _price(rows: list[dict[str, Any]], catalogue: Any, tariffs: Mapping[str, Tar
 
 @click.command()
 @click.option("--state", multiple=True, type=click.Choice(states("generation")), help="Only in this state (or these).")
-@click.option("--job", metavar="NAME", help="Only generations of this job.")
+@click.option("--job", metavar="NAME", shell_complete=job_names, help="Only generations of this job.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, newest first.")
 @output_options
 @click.pass_context
 def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, limit: int, output: str) -> None:
-    """List generations, the newest first, with what each did cost or is expected to cost ("?": nobody knows).
+    """List generations, the newest first, with what each did cost or is expected to cost ("unknown": nobody knows).
+
+    Exits with 0 also when there are none, with 3 when there is no catalogue.
 
     \b
     Example: archiver generations --state unknown
@@ -47,7 +56,7 @@ def generations(ctx: click.Context, state: tuple[str, ...], job: str | None, lim
     found = catalogue.outcomes.generations(states=state, job=job, limit=limit)
     rows = _price(found, catalogue, wiring.tariffs(config))
     shown = {"price_usd": usd, "prompt": short, "error": short}
-    print_listing(rows, {name: shown.get(name, plain) for name in COLUMNS}, output)
+    print_listing(rows, {name: shown.get(name, plain) for name in COLUMNS}, output, names=NAMES)
 
 
 @click.command()
@@ -63,7 +72,9 @@ def resolve(
 ) -> None:
     """Decide what becomes of a generation whose outcome is unknown, that failed, or that is still planned.
 
-    Look at the provider's own list of charges first: whether it was paid, only the provider knows.
+    Look at the provider's own list of charges first: whether it was paid, only the provider knows. --write-off and
+    --cancel change one row and ask nobody. Exits with 2, and changes nothing, when there is no such generation or it is
+    in a state that the option is not for.
 
     \b
     Examples: archiver resolve 01kag2m5x8f3w9y7b1q0z4c6de --write-off
@@ -77,6 +88,7 @@ def resolve(
     config, catalogue = open_catalogue(ctx)
     if cancel:
         _cancel(catalogue, generation_id.lower(), dry_run)
+        _print_one(catalogue, generation_id.lower(), as_json=as_json)
         return
     row = _resolvable(catalogue, generation_id.lower())
     if retry:
@@ -84,23 +96,26 @@ def resolve(
     elif row["written_off_at"] is not None:
         raise UsageError(f"generation {row['generation_id']} was written off at {row['written_off_at']}")
     act = "ask again" if retry else "write off"
-    price = usd(row["price_usd"])
+    price = dollars(row["price_usd"])
     if dry_run:
-        say(f"(dry-run) would {act} {row['state']} generation {row['generation_id']}, price {price} USD")
+        say(f"(dry-run) would {act} {row['state']} generation {row['generation_id']}, which may have cost {price}")
     else:
         decide = catalogue.outcomes.retry if retry else catalogue.outcomes.write_off
-        detail = (
-            f"{act}, by an operator; it was {row['state']} at a price of {price} USD: {row['error'] or 'no reason'}"
-        )
+        was = f"it was {row['state']} and may have cost {price}"
+        detail = f"{act}, by an operator; {was}: {row['error'] or 'no reason'}"
         if not decide(row["generation_id"], detail, wiring.now()):
             raise UsageError(f"generation {row['generation_id']} has changed meanwhile: look at it again")
         say(
             f"planned again: the daemon or `archiver run --once` asks for {row['generation_id']}"
             if retry
-            else f"written off: {row['generation_id']} ({price} USD) counts as spent, and no longer as open"
+            else f"written off: {row['generation_id']} ({price}) counts as spent, and no longer as open"
         )
+    _print_one(catalogue, row["generation_id"], as_json=as_json)
+
+
+def _print_one(catalogue: Any, generation_id: str, *, as_json: bool) -> None:
     print_rows(
-        catalogue.outcomes.generations(generation_id=row["generation_id"], limit=1),
+        catalogue.outcomes.generations(generation_id=generation_id, limit=1),
         {"generation_id": plain, "state": plain, "price_usd": usd, "written_off_at": plain},
         as_json=as_json,
     )

@@ -134,6 +134,21 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(number: int, what: str) -> str:
+    """So many of a thing: `1 image`, `2 images`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def usd(value: object) -> str:
+    """An amount in a column of US dollars; what is unknown is no 0."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else "unknown"
+
+
+def dollars(value: object) -> str:
+    """An amount in a sentence."""
+    return f"${usd(value)}" if isinstance(value, int | float) else "an unknown amount"
+
+
 def size_text(size: object) -> str:
     """Bytes as people read them."""
     if not isinstance(size, int):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from archiver.cli.printing import plain, say
+from archiver.cli.printing import counted, plain, say
 from archiver.core.redaction import redact
 from archiver.pipeline.crew import Crew, Tally
 
@@ -95,9 +95,9 @@ def close_with(crew: Crew, generations: list[str], signals: list[int]) -> int:
         say(f"held back: {plain(reason)}")
     short = [row for row in asked if row["state"] == "completed" and row["images"] < row["n"]]
     for row in short:
-        say(f"short generation {row['generation_id']}: {row['images']} of {row['n']} images came")
+        say(f"short generation {row['generation_id']}: {row['images']} of {counted(row['n'], 'image')} came")
     waiting = sum(row["waiting"] or 0 for row in asked)
-    click.echo(f"{tally.stored} images archived, {tally.lost} lost", err=True)
+    click.echo(f"{counted(tally.stored, 'image')} archived, {tally.lost} lost", err=True)
     if signals:
         return 128 + signals[0]
     if tally.lost:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from archiver.cli.printing import json_option, plain, print_rows, say, short, size_text
+from archiver.cli.completing import provider_names, store_names
+from archiver.cli.printing import json_option, output_options, plain, print_listing, print_rows, say, short, size_text
 from archiver.core.errors import UsageError
 
 TRIAL_PROMPT = "a red circle on white paper"
@@ -21,10 +22,11 @@ def providers() -> None:
 
 
 @providers.command("list")
-@json_option
+@output_options
 @click.pass_context
-def providers_list(ctx: click.Context, as_json: bool) -> None:
-    """List the providers: address, pace, price, and how it went last.
+def providers_list(ctx: click.Context, output: str) -> None:
+    """List the providers: address, pace, price of an image, and how it went last. Nobody is asked. Exits with 0 also
+    when there are none, with 2 when the configuration is wrong.
 
     \b
     Example: archiver providers list
@@ -41,7 +43,7 @@ def providers_list(ctx: click.Context, as_json: bool) -> None:
             recent = catalogue.providers.recent(config.providers)
     rows = [_described(config, name) | recent.get(name, _UNTRIED) for name in config.providers]
     shown = {**dict.fromkeys(_COLUMNS, plain), "last_error": short}
-    print_rows(rows, shown, as_json=as_json)
+    print_listing(rows, shown, output, names=_NAMES)
 
 
 _UNTRIED = dict.fromkeys(("last_success_at", "last_error", "last_error_at"))
@@ -58,6 +60,7 @@ _COLUMNS = (
     "last_success_at",
     "last_error",
 )
+_NAMES = (*_COLUMNS[:6], "burst", "on_unknown", *_COLUMNS[6:], "last_error_at")
 
 
 def _described(config: Any, name: str) -> dict[str, Any]:
@@ -96,9 +99,16 @@ def _price(config: Any, name: str, model: str, size: str | None) -> tuple[float 
 
 
 @providers.command("test")
-@click.argument("name")
+@click.argument("name", shell_complete=provider_names)
 @click.option("--prompt", default=TRIAL_PROMPT, show_default=True, help="What to ask for.")
-@click.option("--store", "stores", multiple=True, metavar="NAME", help="Where the image goes; may be repeated.")
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=store_names,
+    help="Where the image goes; may be repeated.",
+)
 @click.option("--yes", is_flag=True, help="Also when it costs more than $0.10, or nobody knows how much.")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked and what it costs, spend nothing.")
 @json_option
@@ -108,6 +118,10 @@ def providers_test(
 ) -> None:
     """Make one cheap call, for one image of the smallest size, and show what came of it: the shape of the answer, how
     long it took, what says when its URL dies, the price. The image is archived like any other.
+
+    \b
+    Exit codes: 0 an image came and is archived; 1 none came, or it waits; 2 there is no such provider, or the
+    price must be confirmed with --yes: nothing was asked; 3 no store could keep it; 4 the image was lost.
 
     \b
     Example: archiver providers test apiyi

@@ -1,5 +1,9 @@
-"""The command that takes people's own SQL: query. It can only read."""
+"""The command that takes people's own SQL: query. It can only read, and it comes to an end."""
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -8,6 +12,8 @@ from archiver.cli.asking import open_catalogue
 from archiver.cli.printing import output_options, plain, print_listing, say
 
 LIMIT, SECONDS = 10_000, 10.0
+#: So much longer a single function of SQLite may take, which looks at no clock: `instr` of long texts, for example.
+GRACE_S = 1.0
 
 
 @click.command()
@@ -30,11 +36,30 @@ def query(ctx: click.Context, sql: str, limit: int, output: str) -> None:
     from archiver.wiring.surroundings import elapsed
 
     _, catalogue = open_catalogue(ctx)
-    names, rows, has_more = ask(catalogue.path, sql, limit=limit, seconds=SECONDS, elapsed=elapsed)
+    with _at_most(SECONDS + GRACE_S):
+        names, rows, has_more = ask(catalogue.path, sql, limit=limit, seconds=SECONDS, elapsed=elapsed)
     told = [{name: _cell(value) for name, value in zip(names, row, strict=True)} for row in rows]
     print_listing(told, dict.fromkeys(names, plain), output, names=names)
     if has_more:
         say(f"these are the first {limit} rows; there are more: use --limit")
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End the process when what is done here takes longer. It only reads: there is nothing to put in order."""
+    from archiver.core.errors import UsageError
+
+    def give_up() -> None:
+        say(f"Error: the question takes longer than {SECONDS:g} s; ask for less")
+        os._exit(UsageError.exit_code)
+
+    watch = threading.Timer(seconds, give_up)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def _cell(value: Any) -> Any:

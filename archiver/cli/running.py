@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from archiver.cli.printing import json_option, plain, print_rows, say
+from archiver.cli.completing import job_names
+from archiver.cli.printing import counted, json_option, plain, print_rows, say
 from archiver.core.errors import UsageError
 
 
@@ -63,7 +64,7 @@ def _choose_jobs(config: Any, name: str | None) -> list[Any]:
 
 @click.command()
 @click.option("--once", is_flag=True, help="Run what is due now, then exit (for cron).")
-@click.option("--job", metavar="NAME", help="With --once: only this job.")
+@click.option("--job", metavar="NAME", shell_complete=job_names, help="With --once: only this job.")
 @click.option("--wait", type=Patience(), metavar="10m", help="With --once: wait so long for postponed work too.")
 @click.option("--dry-run", is_flag=True, help="With --once: show the ticks that are due, spend nothing.")
 @json_option
@@ -72,6 +73,11 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     """Run the daemon: ask on schedule, archive what comes, until SIGTERM or SIGINT.
 
     With --once, due ticks are computed once, at the start, and it exits when everything is settled or postponed.
+
+    \b
+    Exit codes: 0 an orderly stop; with --once, everything was archived, or nothing was due;
+    1 something failed or was postponed; 2 the configuration, or the prompts of a job, are wrong;
+    3 nothing was asked, because no store could keep it; 4 an image was lost; 128 + N ended by signal N.
 
     \b
     Examples: archiver run
@@ -140,7 +146,7 @@ def _show_due(config: Any, jobs: list[Any], as_json: bool) -> None:
             asked = [as_row(wish, size=job.size, n=job.n) for wish in wishes]
             rows.append({"job": job.name, "tick": as_text(tick), "prompts": len(wishes), "wishes": asked})
     print_rows(rows, dict.fromkeys(("job", "tick", "prompts"), plain), as_json=as_json)
-    say(f"(dry-run) would ask for {sum(row['prompts'] for row in rows)} prompts, and spend nothing now")
+    say(f"(dry-run) would ask for {counted(sum(row['prompts'] for row in rows), 'prompt')}, and spend nothing now")
 
 
 @click.command()
@@ -151,7 +157,8 @@ def _show_due(config: Any, jobs: list[Any], as_json: bool) -> None:
 def drain(ctx: click.Context, due: bool, dry_run: bool, as_json: bool) -> None:
     """Copy every image that is still on its way, now.
 
-    Typed by a person, it tries everything unclaimed once, whatever its not-before time.
+    Typed by a person, it tries everything unclaimed once, whatever its not-before time. It asks no provider for new
+    images. Exits with 0 when nothing is left, with 1 when something was postponed again, with 4 when an image was lost.
 
     \b
     Example: archiver drain

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from archiver.cli.printing import json_option, plain, print_rows, say
+from archiver.cli.printing import counted, json_option, plain, print_rows, say
 from archiver.core.errors import Unusable, UsageError
 
 DEMO = """\
@@ -27,7 +27,8 @@ DEMO_PROMPTS = ("a cat on the moon", "一只猫坐在月球上", "a lighthouse i
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 @click.option("--dry-run", is_flag=True, help="Print what would be written.")
 def init(folder: Path, dry_run: bool) -> None:
-    """Write an archiver.toml to start from; it works at once, with no account.
+    """Write an archiver.toml to start from; it works at once, with no account. Exits with 2 when there is one already,
+    which stays as it is, with 3 when it cannot be written.
 
     \b
     Example: archiver init && archiver run --once
@@ -63,7 +64,9 @@ def _sample() -> str:
 @json_option
 @click.pass_context
 def demo(ctx: click.Context, folder: Path, dry_run: bool, as_json: bool) -> None:
-    """Walk the whole way of an image: sandbox provider, SQLite catalogue, a folder as the bucket.
+    """Walk the whole way of an image: sandbox provider, SQLite catalogue, a folder as the bucket. It costs nothing.
+
+    Exits with 0 when its images are archived, with 1 when some are not, with 3 when the folder cannot be written.
 
     \b
     Example: archiver demo
@@ -71,7 +74,7 @@ def demo(ctx: click.Context, folder: Path, dry_run: bool, as_json: bool) -> None
     from archiver.cli.generating import generate
 
     if dry_run:
-        say(f"(dry-run) would archive {len(DEMO_PROMPTS)} images of the sandbox in {folder / 'archive'}")
+        say(f"(dry-run) would archive {counted(len(DEMO_PROMPTS), 'image')} of the sandbox in {folder / 'archive'}")
         return
     path = folder / "archiver.toml"
     try:
@@ -93,7 +96,8 @@ def config() -> None:
 @json_option
 @click.pass_context
 def config_show(ctx: click.Context, as_json: bool) -> None:
-    """Print every setting, its value and where it comes from. Secrets are shown as references.
+    """Print every setting, its value and where it comes from. Secrets are shown as references. Exits with 2 when
+    something is wrong with the configuration.
 
     \b
     Example: archiver config show
@@ -108,7 +112,8 @@ def config_show(ctx: click.Context, as_json: bool) -> None:
 @config.command("check")
 @click.pass_context
 def config_check(ctx: click.Context) -> None:
-    """Check the configuration: keys, units, names, prompts and secrets. Nothing is sent anywhere.
+    """Check the configuration: keys, units, names, prompts and secrets. Nothing is sent anywhere. Exits with 0 when all
+    is well, with 2 when something is wrong, and names it.
 
     \b
     Example: archiver config check
@@ -127,6 +132,6 @@ def config_check(ctx: click.Context) -> None:
         failing += checking.tell(loaded, job.provider, shown, checking.wish_of(job), f"job {job.name}: ")
     wiring.check_secrets(loaded)
     if failing:
-        raise UsageError(f"{failing} prompts would be refused by their provider")
+        raise UsageError(f"{counted(failing, 'prompt')} would be refused by the provider")
     found = f"providers: {len(loaded.providers)}, stores: {len(loaded.stores)}, jobs: {len(loaded.jobs)}"
     say(f"{loaded.path} is fine; {found}")

@@ -7,15 +7,18 @@ from typing import Any
 
 import click
 
-from archiver.cli.printing import say
-from archiver.core.errors import Unusable
+from archiver.cli.completing import store_names
+from archiver.cli.printing import counted, plain, say
+from archiver.core.errors import UsageError
 
 MOST_BROKEN_SHOWN = 20
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--store", "stores", multiple=True, metavar="NAME", help="May be given more than once.")
+@click.option(
+    "--store", "stores", multiple=True, metavar="NAME", shell_complete=store_names, help="May be given more than once."
+)
 @click.option("--dry-run", is_flag=True, help="Read and judge every line, write and copy nothing.")
 @click.pass_context
 def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...], dry_run: bool) -> None:
@@ -24,6 +27,10 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     Columns: url; optional prompt, model, created_at, expires_at; every other column is kept as metadata. The same line
     twice is one image, and a URL signed anew refreshes one that is still waiting. With no evidence of expiry, an image
     is treated as due within the hour.
+
+    \b
+    Exit codes: 0 everything is archived; 1 a line is broken or an image waits, the rest is done;
+    2 a file cannot be read: nothing was taken in; 4 an image was lost.
 
     \b
     Example: archiver backfill urls.csv more.jsonl
@@ -47,7 +54,8 @@ def backfill(ctx: click.Context, files: tuple[str, ...], stores: tuple[str, ...]
     code = progress.close_with(crew, [], signals)
     _, waiting = house.catalogue.reports.busy()
     if waiting and not code:
-        say(f"{waiting} images are still on their way; `archiver drain` tries them now")
+        are = "is" if waiting == 1 else "are"
+        say(f"{counted(waiting, 'image')} {are} still on the way; `archiver drain` tries again now")
     ctx.exit(code or (1 if broken or waiting else 0))
 
 
@@ -57,7 +65,7 @@ def _check(name: str) -> None:
         if name != "-":
             Path(name).stat()
     except OSError as error:
-        raise Unusable(f"cannot read {name}: {error.strerror}") from error
+        raise UsageError(f"cannot read {plain(name)}: {error.strerror}") from None
 
 
 def _judge(config: Any, stores: tuple[str, ...]) -> Any:
@@ -94,4 +102,4 @@ def _read(into: Any, name: str) -> Any:
         with Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             return into.take_in(name, text)
     except OSError as error:
-        raise Unusable(f"cannot read {name}: {error.strerror}") from error
+        raise UsageError(f"cannot read {plain(name)}: {error.strerror}") from None

@@ -3,12 +3,13 @@
 Never the value that was found: it may be a secret at the wrong place.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from archiver.config.sections import ProviderSection, StoreSection
 from archiver.core.errors import ConfigurationError
 from archiver.core.nearest import did_you_mean
 
@@ -32,6 +33,8 @@ _EXPECTED = {
     "model_attributes_type": "should be a table",
 }
 
+_OF_ALL_KINDS = {"providers": tuple(ProviderSection.model_fields), "stores": tuple(StoreSection.model_fields)}
+
 
 class Problem(NamedTuple):
     """One thing that is wrong: the dotted path of the key, and the sentence about it."""
@@ -52,15 +55,17 @@ def dotted(location: Location, prefix: str = "") -> str:
 
 
 def problems_of(
-    error: ValidationError, model: type[BaseModel], name: Callable[[Location], str] = dotted
+    error: ValidationError, model: type[BaseModel], name: Callable[[Location], str] = dotted, also: Iterable[str] = ()
 ) -> list[Problem]:
-    """All that pydantic found. `name` turns a location into the dotted path."""
+    """All that pydantic found. `name` turns a location into the dotted path; `also` are keys that the section may have
+    besides those of `model`."""
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_input=False):
         location = detail["loc"]
         kind = detail["type"]
         if kind == "extra_forbidden":
-            message = f"unknown setting{did_you_mean(str(location[-1]), _known_keys(model, location[:-1]))}"
+            known = _known_keys(model, location[:-1]) + (list(also) if len(location) == 1 else [])
+            message = f"unknown setting{did_you_mean(str(location[-1]), known)}"
         elif kind == "value_error":
             message = str(detail["ctx"]["error"])
         elif kind in ("string_too_short", "too_short") and detail["ctx"]["min_length"] == 1:
@@ -89,7 +94,9 @@ def validate_section(model_class: type[Model], raw: Mapping[str, object], path: 
     try:
         return model_class.model_validate(dict(raw))
     except ValidationError as error:
-        problems = problems_of(error, model_class, lambda location: dotted(_as_written(location, raw), path))
+        # What holds for all kinds was taken out before: it may be what was meant all the same.
+        also = _OF_ALL_KINDS.get(path.partition(".")[0], ())
+        problems = problems_of(error, model_class, lambda location: dotted(_as_written(location, raw), path), also)
     # Raised outside of `except`: the context would carry pydantic's own report, whose values may be secrets.
     raise refusal(problems, file)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from archiver.core.batching import BatchLine, BatchState
+from archiver.core.bucket_rules import BucketRule
 from archiver.core.model import (
     Accepted,
     Answer,
@@ -205,6 +206,27 @@ class Store(Protocol):
 
     def presign(self, key: str, lifetime: timedelta) -> str:
         """An address that shows the object for `lifetime`. It is a secret, and is never written down."""
+
+
+@runtime_checkable
+class Littered(Protocol):
+    """A store in which whoever is killed while putting leaves an unfinished file. Optional: a bucket has none."""
+
+    def unfinished(self, before: datetime) -> Iterator[tuple[str, int, datetime]]:
+        """Files that never got their names and were last written before `before`: what each is called there, its size
+        in bytes, and when that was."""
+
+    def sweep(self, name: str) -> None:
+        """Remove one that `unfinished` named, and nothing else; one that is gone is no error."""
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A store that can tell by which rules its bucket acts on objects by itself. Optional: a folder has none."""
+
+    def rules(self) -> tuple[BucketRule, ...]:
+        """The rules that are switched on and may touch what lies below the store's prefix. Raises `Permanent` when the
+        credentials may not see them or the server does not know of any such thing: then nothing is known."""
 
 
 class Engine(Protocol):

@@ -47,9 +47,11 @@ IMAGE = _table(
     rot=("spooled", "pending"),
     lose=("pending", "lost"),
     # Only with a fresh URL.
-    requeue=("lost", "pending"),
+    requeue=("lost|missing", "pending"),
     miss=("stored", "missing"),
     recover=("missing", "spooled"),
+    # A person's word: what is left tells that there was an image, and nothing of it.
+    forget=("pending|spooled|stored|missing|lost", "forgotten"),
 )
 
 COPY = _table(

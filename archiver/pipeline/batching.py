@@ -180,7 +180,7 @@ class Batching:
             self.catalogue.batches.free(owner, now)
         outputs = self.reception.inbox.outputs
         if left := outputs.names():
-            unfinished = self.catalogue.batch_reports.unfinished()
+            over = self.catalogue.batch_reports.over(left)
             for batch_id in left:
-                if batch_id not in unfinished:
+                if batch_id in over:  # one that is not known at all may be a lost catalogue's: it was paid for
                     outputs.discard(batch_id)

@@ -147,6 +147,18 @@ class Inbox:
         """Everything in the answer is safe elsewhere."""
         self._path(generation_id).unlink(missing_ok=True)
 
+    def erase(self, generation_id: str) -> int:
+        """Remove whatever lies here of a generation, also what nobody could read. Returns the number of files."""
+        names = self.held(generation_id)
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+        return len(names)
+
+    def held(self, generation_id: str) -> list[str]:
+        """The names of all files that lie here of a generation."""
+        found = (path for path in self._folder.glob(f"{generation_id}.*"))
+        return sorted(path.name for path in found if path.suffix in (".answer", ".part", ".odd"))
+
     def answered(self) -> list[str]:
         """The generations whose whole answers lie here."""
         return sorted(path.stem for path in self._folder.glob("*.answer"))

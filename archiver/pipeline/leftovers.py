@@ -17,7 +17,8 @@ def look_through(spool: Spool, catalogue: Catalogue, now: datetime, *, is_alone:
     """Adopt the whole files of images that wait unclaimed, and remove those of images that are stored.
 
     `is_alone` is asked whether no other process lives and this one has not begun to work: then every file that no row
-    names is a leftover too, unless it is older than the catalogue: another one, which is gone, may have known it.
+    names is a leftover too, unless it is older than the catalogue: another one, which is gone, may have known it, or
+    known it better.
     Returns the number of files adopted.
     """
     adopted = 0
@@ -29,7 +30,9 @@ def look_through(spool: Spool, catalogue: Catalogue, now: datetime, *, is_alone:
         state, file = images.get(image_id, (None, None))
         if state == "pending" and _holds(spool, name, sha256):
             adopted += catalogue.images.adopt_rescued(image_id, name, sha256, now)
-        elif state == "stored" or (alone and file != name and (state or _is_ours(spool, name, catalogue.born))):
+        elif state == "missing":
+            continue  # it may hold what a repair looks for, or has just brought back
+        elif state == "stored" or (alone and file != name and _is_ours(spool, name, catalogue.born)):
             spool.discard(name)
     return adopted
 

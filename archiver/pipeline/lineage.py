@@ -65,7 +65,11 @@ def write(store: Store, records: Sequence[Mapping[str, object]], record_id: str,
     """Put one file of records into a store. Returns its key; raises the store's error words."""
     key = f"{folder(store)}{now:%Y/%m/%d}/{record_id}.jsonl"
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in records)
-    body = Body.of(text.encode())
+    return put(store, key, Body.of(text.encode()))
+
+
+def put(store: Store, key: str, body: Body) -> str:
+    """Put the bytes of a file of records into a store. Returns its key; raises the store's error words."""
     store.put_new(
         key, body, CONTENT_TYPE, {"archiver-kind": "lineage", "sha256": body.sha256, "v": str(RECORD_VERSION)}
     )

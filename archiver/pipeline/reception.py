@@ -64,9 +64,10 @@ class Reception:
                     self.spool.discard(arrival.spool)
         return recorded
 
-    def arrival(self, provider: Provider, output: Output, answered: datetime) -> Arrival:
-        """An output on its way into the catalogue; bytes that came inline are in the spool then."""
-        image_id = self.new_id()
+    def arrival(self, provider: Provider, output: Output, answered: datetime, image_id: str | None = None) -> Arrival:
+        """An output on its way into the catalogue; bytes that came inline are in the spool then. It gets an id of its
+        own unless it is told which."""
+        image_id = image_id or self.new_id()
         if output.url is not None:
             evidence = policy.gather_evidence(output.url, provider.promise, answered)
             deadline, decided = policy.decide_deadline(evidence, answered)
@@ -123,6 +124,22 @@ class Reception:
         except AdapterError as error:
             # The answer stays in the inbox: the next process reads it.
             raise Unusable(f"{error}; the answer of generation {generation_id} is kept") from error
+
+    def bring_home(self, provider: Provider, generation_id: str) -> None:
+        """Take in the images of an answer that a rebuilt or restored catalogue knows too little of, if anything."""
+        absent, answer = self.catalogue.reviving.absent(generation_id), self.inbox.read(generation_id)
+        if absent is None or answer is None:
+            return
+        result = provider.read(answer)
+        arrivals = [
+            self.arrival(provider, output, answer.received_at, absent.stand_ins.get(output.index))
+            for output in (result.outputs if isinstance(result, Completed) else ())
+            if output.index not in absent.known
+        ]
+        taken = self.catalogue.reviving.bring_home(generation_id, arrivals, self.now())
+        for arrival in arrivals:
+            if arrival.spool is not None and arrival.id not in taken:
+                self.spool.discard(arrival.spool)
 
     def restore(self, ticket: Ticket) -> bool:
         """Bring inline bytes back into the spool from the answer that they came in. False when it is not there."""

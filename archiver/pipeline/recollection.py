@@ -187,7 +187,9 @@ def _kin(said: Any, store: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if not isinstance(said, dict):
         raise ValueError("kin is no JSON object")
     generation = _generation(said, store)
-    return generation, _image(said, generation) if "image_id" in said else None
+    if "image_id" not in said:
+        return generation, None
+    return generation, _image(said, generation) | _judge(said, {"forgotten_at": _time})
 
 
 def _generation(said: Mapping[str, Any], store: str) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Recovery:
         is_left = standing.owner is None or not self.owner.is_alive(standing.owner)
         if standing.state in ("planned", "unknown", "failed") or (standing.state == "accepted" and is_left):
             self.reception.ingest(provider, generation_id, standing.owner or "")
+        elif standing.state == "completed":
+            self.reception.bring_home(provider, generation_id)
 
     def _carefully(self, step: Callable[[], None], generation_id: str) -> None:
         try:

@@ -187,7 +187,7 @@ class Account:
         The reply is one of 2xx, or has a status in `also`. Raises `Permanent` when all of them say that there is no
         such thing (404, 410), and `Transient` or `Throttled` in every other case: it may be had later.
         """
-        urls = [path] if urlsplit(path).scheme else [below(base, path) for base in self._settings.base_url]
+        urls = [path] if re.match(r"[\w+.-]+:", path) else [below(base, path) for base in self._settings.base_url]
         if not self.is_ours(urls[0]):
             raise Permanent(f"{self.name} names an address elsewhere, where the key must not go")
         try:
@@ -221,7 +221,10 @@ class Account:
 
     def is_ours(self, url: str) -> bool:
         """Whether `url` is at one of the configured addresses."""
-        return any(urlsplit(url)[:2] == urlsplit(base)[:2] for base in self._settings.base_url)
+        try:
+            return any(urlsplit(url)[:2] == urlsplit(base)[:2] for base in self._settings.base_url)
+        except ValueError:  # what a provider calls an address may be none
+            return False
 
     def _unseen(self, reply: Reply, key: str) -> AdapterError:
         words = answers.complaint(reply.complaint(), key)
@@ -263,11 +266,12 @@ def _named(reply: Reply) -> Iterator[Reply]:
 
 
 def below(base: str, path: str) -> str:
-    """`path` below `base`: a version at the end of the base (`/v1`) and one at the start of the path are the same."""
+    """`path` below `base`: of a version at the end of the base (`/v1`, `/api/v3`) and one at the start of the path, the
+    one that was configured counts; only for a beta (`v1beta/models/...`) there is nothing below another one."""
     base, path = base.rstrip("/"), path.lstrip("/")
-    version = re.search(r"/v\d+(?:beta\d*)?$", base)
-    if version and re.match(r"v\d+(?:beta\d*)?/", path):
-        return base + "/" + path.partition("/")[2]
+    if (version := re.search(r"/v\d+(beta\d*)?$", base)) and (own := re.match(r"v\d+(beta\d*)?/", path)):
+        is_other = own[1] and not version[1]
+        return f"{base[: version.start()]}/{path}" if is_other else f"{base}/{path[own.end() :]}"
     return f"{base}/{path}"
 
 

@@ -171,10 +171,13 @@ class Tasks:
             raise Permanent(f"{self.name} knows no such task")
         if self._dialect.polls:
             return [path.replace("{id}", quote(handle, safe="")) for path in self._dialect.polls]
-        if urlsplit(handle).scheme not in ("http", "https"):
+        try:
+            scheme, host = urlsplit(handle).scheme, urlsplit(handle).hostname
+        except ValueError:  # a bracket that is none, for example
+            scheme, host = "", None
+        if scheme not in ("http", "https"):
             raise Permanent(f"{self.name} knows no such task")
         if not self._account.is_ours(handle):
-            host = urlsplit(handle).hostname
             raise Transient(f"{self.name} has the result at {host}: add its address to base_url, and it is asked there")
         return [handle]
 

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -127,6 +127,28 @@ class LocalStore:
         with self._translated(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
             _sync_folder(path.parent)
+
+    def unfinished(self, before: datetime) -> Iterator[tuple[str, int, datetime]]:
+        """See `core.ports.Littered.unfinished`. The name is the path below the root."""
+        with self._translated():
+            for folder, _, names in os.walk(self._root, onerror=_raise_unless_missing):
+                for name in names:
+                    path = Path(folder, name)
+                    if not name.startswith(_PART):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # whoever wrote it is done with it
+                        found = path.stat()
+                        written = datetime.fromtimestamp(found.st_mtime, UTC)
+                        if written < before:
+                            yield str(path.relative_to(self._root)), found.st_size, written
+
+    def sweep(self, name: str) -> None:
+        """See `core.ports.Littered.sweep`."""
+        path = self._root / name
+        if not path.name.startswith(_PART) or ".." in path.parts:
+            raise ValueError(f"{name!r} is no unfinished file")
+        with self._translated():
+            path.unlink(missing_ok=True)
 
     def presign(self, key: str, lifetime: timedelta) -> str:
         """The file's own address; it has no end."""

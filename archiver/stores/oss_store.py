@@ -1,4 +1,4 @@
-"""Aliyun OSS by its own SDK's signer: oss2 signs URLs, the engine carries, oss2 lists and deletes.
+"""Aliyun OSS by its own SDK's signer: oss2 signs URLs, the engine carries, oss2 lists, deletes and reads rules.
 
 Image bytes never pass through the SDK, and the SDK never retries. It refuses to know S3, and to use crcmod: without its
 C part it is slower than the network.
@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 import oss2
 from oss2.credentials import Credentials, CredentialsProvider, EcsRamRoleCredentialsProvider
-from oss2.exceptions import ClientError, OssError, RequestError
+from oss2.exceptions import ClientError, NoSuchLifecycle, OssError, RequestError
 
+from archiver.core.bucket_rules import BucketRule
 from archiver.core.errors import ConfigurationError, Corrupt, Permanent, Transient
 from archiver.core.model import HttpReply, ObjectHead, SecretReference
 from archiver.core.ports import Body, Outside
+from archiver.stores.lifecycle import oss_rules, some, touching
 from archiver.stores.objects import Dialect, ObjectStore, Proof, bucket_and_prefix, etag_is_md5_of, is_single_host
 from archiver.stores.oss import Settings
 from archiver.stores.replies import CLOCK, Hint, fault
@@ -110,6 +112,22 @@ class OssStore(ObjectStore):
             raise Permanent(f"{self.name}: a signed address lives at most 7 days")
         with _translated(f"{self.name}: presign"):
             return str(self._bucket.sign_url("GET", key, int(lifetime.total_seconds()), slash_safe=True))
+
+    def rules(self) -> tuple[BucketRule, ...]:
+        """See `core.ports.Ruled`."""
+        with _translated(f"{self.name}: lifecycle"):
+            try:
+                told = self._bucket.get_bucket_lifecycle().rules
+            except NoSuchLifecycle:
+                return ()
+            except (
+                RuntimeError,
+                ValueError,
+                SyntaxError,
+                AttributeError,
+            ):  # how its parser meets what it does not know
+                raise Permanent(f"{self.name}: lifecycle: the SDK does not understand the rules") from None
+            return touching(self.prefix, oss_rules(some(self.name, told)))
 
     def _sign(self, method: str, key: str, headers: Mapping[str, str], body: Body | None) -> tuple[str, dict[str, str]]:
         del body  # the payload of OSS is not signed

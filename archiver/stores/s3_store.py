@@ -1,4 +1,4 @@
-"""S3 by its own SDK's signer: botocore signs, the engine carries, boto3 lists, deletes and presigns.
+"""S3 by its own SDK's signer: botocore signs, the engine carries, boto3 lists, deletes, presigns and reads rules.
 
 Image bytes never pass through the SDK, and the SDK never retries. It refuses to know OSS.
 """
@@ -27,9 +27,11 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from archiver.core.bucket_rules import BucketRule
 from archiver.core.errors import ConfigurationError, Corrupt, Permanent, Transient
 from archiver.core.model import HttpReply, ObjectHead, SecretReference
 from archiver.core.ports import Body, Outside
+from archiver.stores.lifecycle import s3_rules, some, touching
 from archiver.stores.objects import Dialect, ObjectStore, Proof, bucket_and_prefix, etag_is_md5_of, is_single_host
 from archiver.stores.replies import CLOCK, Hint, fault
 from archiver.stores.s3 import Settings
@@ -104,6 +106,17 @@ class S3Store(ObjectStore):
                 Params={"Bucket": self._bucket_name, "Key": key},
                 ExpiresIn=int(lifetime.total_seconds()),
             )
+
+    def rules(self) -> tuple[BucketRule, ...]:
+        """See `core.ports.Ruled`."""
+        with _translated(f"{self.name}: lifecycle"):
+            try:
+                told = self._access.client.get_bucket_lifecycle_configuration(Bucket=self._bucket_name)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
+                    return ()
+                raise
+            return touching(self.prefix, s3_rules(some(self.name, told.get("Rules", ()))))
 
     @property
     def _access(self) -> "_Access":

@@ -4,7 +4,7 @@ Adapters are found by entry points, built-in ones like any plugin; their heavy l
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -54,25 +54,28 @@ def _tariff(settings: Any, prices: Prices) -> Tariff:
     )
 
 
+def secret_references(config: Config) -> Iterator[tuple[str, SecretReference]]:
+    """Every secret that the configuration names: the dotted key, and the reference."""
+    for kind, names in (("providers", config.providers), ("stores", config.stores)):
+        for name in names:
+            for key, value in _settings(config, kind, name)[1]:
+                for reference in value if isinstance(value, tuple) else (value,):
+                    if isinstance(reference, SecretReference):
+                        yield f"{kind}.{name}.{key}", reference
+    if isinstance(webhook := config.alerts.webhook, SecretReference):
+        yield "alerts.webhook", webhook
+
+
 def check_secrets(config: Config) -> None:
     """Resolve every secret that the configuration names. Raises ConfigurationError with the key of the first
     missing."""
-    for kind, names in (("providers", config.providers), ("stores", config.stores)):
-        for name in names:
-            _, settings = _settings(config, kind, name)
-            for key, value in settings:
-                for reference in value if isinstance(value, tuple) else (value,):
-                    if not isinstance(reference, SecretReference):
-                        continue
-                    try:
-                        resolve_secret(reference, config.path.parent)
-                    except ConfigurationError as error:
-                        raise ConfigurationError(str(error), f"{kind}.{name}.{key}") from error
-    if isinstance(webhook := config.alerts.webhook, SecretReference):
+    for key, reference in secret_references(config):
         try:
-            configuration.check_webhook(resolve_secret(webhook, config.path.parent))
+            secret = resolve_secret(reference, config.path.parent)
+            if key == "alerts.webhook":
+                configuration.check_webhook(secret)
         except (ConfigurationError, ValueError) as error:
-            raise ConfigurationError(str(error), "alerts.webhook") from None
+            raise ConfigurationError(str(error), key) from None
 
 
 #: Settings of providers that change nothing in what is asked for.
@@ -106,6 +109,11 @@ def _settings(config: Config, kind: str, name: str) -> tuple[ModuleType, Any]:
         store = config.stores[name]
         module, raw = _module(kind, store.scheme, f"stores.{name}.url"), store.settings
     return module, configuration.validate_section(module.Settings, raw, f"{kind}.{name}", config.path)
+
+
+def settings_of(config: Config, kind: str, name: str) -> Any:
+    """The settings of one adapter, understood: `kind` is `providers` or `stores`."""
+    return _settings(config, kind, name)[1]
 
 
 def connect(config: Config, kind: str, name: str, outside: Outside) -> Any:

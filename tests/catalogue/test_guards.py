@@ -16,6 +16,12 @@ from tests.catalogue.filling import DIGEST, arrival, ask, completed, opened, raw
 TABLES = {"generation": "generations", "image": "images", "copy": "copies", "batch": "batches"}
 KEYS = {"generation": "id = 'gplan'", "image": "id = 'i0'", "copy": "image_id = 'i0' and store = 'here'"}
 KEYS["batch"] = "id = 'b0'"
+ERASED = ", ".join(
+    (
+        "forgotten_at = 'now', evidence = '[]'",
+        *(f"{name} = null" for name in ("source", "source_host", "source_identity", "sha256", "size")),
+    )
+)
 PROOF = f"sha256 = '{DIGEST}', key = store || '/k', proof = 'read-back', confirmed_at = 'now', lineage_key = 'record'"
 
 
@@ -80,6 +86,9 @@ def bring(db: Any, machine: str, state: str) -> None:
 def move(db: Any, machine: str, target: str) -> int:
     """One move, with the proof columns that it may need."""
     more = f", {PROOF}" if machine == "copy" and target == "confirmed" else ""
+    if machine == "image" and target == "forgotten":
+        db.execute("delete from urls")
+        more = f", {ERASED}"
     return db.execute(f"update {TABLES[machine]} set state = ?{more} where {KEYS[machine]}", (target,)).rowcount
 
 
@@ -116,7 +125,7 @@ def test_a_row_is_born_exactly_in_the_states_that_the_machine_names(db: Any, mac
         "generation": "insert into generations (id, origin, prompt, stores, state, created_at)"
         " values ('new', 'job', 'p', '[]', :state, 'now')",
         "image": "insert into images (id, generation_id, idx, state, deadline, deadline_from, give_up_at, created_at)"
-        " values ('new', 'gplan', 0, :state, 'then', 'url', 'later', 'now')",
+        " values ('new', 'gplan', 0, :state, 'then', 'url', 'later', 'before')",
         "copy": "insert into copies (image_id, store, state) values ('i0', 'third', :state)",
         "batch": "insert into batches (id, provider, state, n, created_at, handle)"
         " values ('new', 'p', :state, 1, 'now', 'h')",
@@ -173,7 +182,7 @@ def test_two_copies_never_share_a_key(db: Any) -> None:
     ready_to_store(db)
     db.execute(
         "insert into images (id, generation_id, idx, state, deadline, deadline_from, give_up_at, created_at)"
-        " values ('i9', 'g0', 9, 'pending', 'then', 'url', 'later', 'now')"
+        " values ('i9', 'g0', 9, 'pending', 'then', 'url', 'later', 'before')"
     )
     db.execute("insert into copies (image_id, store, state) values ('i9', 'here', 'wanted')")
     with pytest.raises(sqlite.IntegrityError, match="UNIQUE"):
@@ -186,6 +195,45 @@ def test_events_are_append_only(db: Any) -> None:
         db.execute("update events set kind = 'fine'")
     with pytest.raises(sqlite.IntegrityError, match="append-only"):
         db.execute("delete from events")
+
+
+@pytest.mark.parametrize("left", ["source", "source_identity", "revised_prompt", "error", "spool", "sha256"])
+def test_a_forgotten_image_tells_nothing_and_gets_nothing_new(db: Any, left: str) -> None:
+    """One thing is left, before it is forgotten or after."""
+    db.execute("delete from urls")
+    with pytest.raises(sqlite.IntegrityError, match="tells nothing"):
+        db.execute(f"update images set state = 'forgotten', {ERASED}, {left} = 'left' where id = 'i0'")
+    move(db, "image", "forgotten")
+    with pytest.raises(sqlite.IntegrityError, match="tells nothing"):
+        db.execute(f"update images set {left} = 'left' where id = 'i0'")
+    with pytest.raises(sqlite.IntegrityError, match="no new copy"):
+        db.execute("insert into copies (image_id, store, state) values ('i0', 'third', 'wanted')")
+    with pytest.raises(sqlite.IntegrityError, match="no URL"):
+        db.execute("insert into urls select seq, 'http://again' from images where id = 'i0'")
+
+
+def test_the_door_for_old_events_is_shut_to_whoever_opens_it_by_accident(db: Any) -> None:
+    """Not for long enough to be committed; and inside, only old ones go, of what has ended, and no loss."""
+    events = [("2020", "postponed", None), ("2020", "lost", None), ("2030", "late", None), ("2020", "open", "i0")]
+    db.executemany("insert into events (at, kind, image_id) values (?, ?, ?)", events)
+    db.execute("insert into event_removals (only_row, before) values (1, '2026')")
+    for kind in ("lost", "late", "open"):
+        with pytest.raises(sqlite.IntegrityError, match="append-only"):
+            db.execute("delete from events where kind = ?", (kind,))
+    with pytest.raises(sqlite.IntegrityError, match="append-only"):
+        db.execute("update events set detail = null where image_id = 'i0'")
+    assert db.execute("delete from events where kind = 'postponed'").rowcount == 1
+    with pytest.raises(sqlite.IntegrityError, match="FOREIGN KEY"):
+        db.execute("commit")
+
+
+def test_only_details_of_the_one_that_is_named_are_erased(db: Any) -> None:
+    db.execute("insert into events (at, kind, image_id, detail) values ('now', 'rescued', 'i0', 'a key')")
+    db.execute("insert into event_removals (only_row, image_id) values (1, 'i0')")
+    for change in ("detail = 'another'", "kind = 'fine', detail = null", "at = 'then', detail = null"):
+        with pytest.raises(sqlite.IntegrityError, match="append-only"):
+            db.execute(f"update events set {change} where image_id = 'i0'")
+    assert db.execute("update events set detail = null where image_id = 'i0'").rowcount == 1
 
 
 def test_a_tick_exists_once(db: Any) -> None:

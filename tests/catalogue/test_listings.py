@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archiver.catalogue import Catalogue, Filter, as_text, listings
+from archiver.catalogue import Catalogue, Filter, as_text, listings, searching
 from tests.catalogue.filling import HOUR, NOW, arrival, ask, claim_one, completed, fetched, opened, raw, receipts, safe
 
 STATES = ("pending", "stored", "lost")
@@ -146,8 +146,8 @@ def test_tags_stay_in_step_with_their_list(catalogue: Catalogue) -> None:
 
 def test_search_finds_short_words_in_what_it_looks_at(mixed: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     """A word of two characters is looked for in the newest prompts only, and that is said."""
-    monkeypatch.setattr(listings, "FIRST_LOOK", 5)
-    monkeypatch.setattr(listings, "BOUND", 10)
+    monkeypatch.setattr(searching, "FIRST_LOOK", 5)
+    monkeypatch.setattr(searching, "BOUND", 10)
     assert [row["image_id"] for row in mixed.listings.search("fox 59", limit=9)[0]] == ["i59"]
     rows, looked_at = mixed.listings.search("x 7", limit=9)
     assert ([row["image_id"] for row in rows], looked_at) == (["i57"], 10)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.catalogue import Catalogue, Settlement
+from archiver.catalogue import Catalogue, Settlement, searching
 from tests.catalogue.filling import HOUR, NOW, arrival, ask, claim_one, completed, draft, opened, receipts, safe
 
 PROMPTS = {
@@ -112,6 +112,20 @@ def test_words_find_the_newest_first_and_at_most_so_many_rows(archive: Catalogue
     assert found(archive, "a") == ["emoji", "operators", "quotes", "percent", "cat", "fox"]
     assert len(archive.reports.lineage("a", limit=3)) == 3
     assert len(archive.reports.lineage("ifox", limit=1)) == 1
+
+
+def test_short_words_are_looked_for_in_the_newest_prompts_and_that_is_said(
+    archive: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that the index knows are found however old they are."""
+    monkeypatch.setattr(searching, "FIRST_LOOK", 2)
+    monkeypatch.setattr(searching, "BOUND", 4)
+    rows, looked_at = archive.reports.lineage_of("fo")
+    assert ({row["image_id"] for row in rows}, looked_at) == ({"ibackslash"}, 4)
+    rows, looked_at = archive.reports.lineage_of("fo", deep=True)
+    assert ({row["image_id"] for row in rows}, looked_at) == ({"ibackslash", "ifox"}, None)
+    rows, looked_at = archive.reports.lineage_of("fox")
+    assert ({row["image_id"] for row in rows}, looked_at) == ({"ifox"}, None)
 
 
 def test_any_text_is_a_question(archive: Catalogue) -> None:

@@ -8,7 +8,7 @@ from archiver.core.states import BIRTH, COPY, GENERATION, IMAGE, MACHINES, diagr
 
 NAMES = tuple(MACHINES)
 # Nothing leads out of these: it was stopped before it cost anything, or it is done. What is stored can still be missed.
-FINAL = {"generation": {"completed", "cancelled", "reused"}, "image": set(), "copy": set()}
+FINAL = {"generation": {"completed", "cancelled", "reused"}, "image": {"forgotten"}, "copy": set()}
 FINAL["batch"] = {"collected", "withdrawn", "unknown"}
 
 
@@ -38,8 +38,12 @@ def test_every_state_that_is_not_final_has_a_way_out(machine: str) -> None:
 
 
 def test_every_image_can_still_become_stored() -> None:
-    """No state of an image is a trap, not even `lost`."""
-    assert {state for state in states("image") if "stored" not in reachable("image", state)} == set()
+    """No state of an image is a trap, not even `lost`; what was forgotten is not there."""
+    assert {state for state in states("image") if "stored" not in reachable("image", state)} == {"forgotten"}
+
+
+def test_whatever_there_is_can_be_forgotten() -> None:
+    assert IMAGE["forget"].sources == set(states("image")) - {"forgotten"}
 
 
 def test_every_copy_can_still_become_confirmed() -> None:
@@ -72,7 +76,7 @@ def test_pairs_and_states_agree_with_the_tables() -> None:
     """A spot check by hand: the design's own lines."""
     assert pairs("copy") == {("wanted", "confirmed"), ("confirmed", "missing"), ("missing", "wanted")}
     assert states("copy") == ("confirmed", "missing", "wanted")
-    assert states("image") == ("lost", "missing", "pending", "spooled", "stored")
+    assert states("image") == ("forgotten", "lost", "missing", "pending", "spooled", "stored")
     assert COPY["confirm"].sources == {"wanted"}
     assert ("failed", "completed") in pairs("generation") and ("unknown", "completed") in pairs("generation")
 

@@ -34,7 +34,7 @@ SETUPS = ("two", "inline", "failing")
 _MOST_BLURRED = 5
 _HEAD = re.compile(rb"(GET|HEAD|PUT|POST) (\S+) HTTP/1\.1\r\n")
 _KEY = re.compile(rb"\r\nidempotency-key: *(\S+)\r\n", re.IGNORECASE)
-_ARCHIVED = re.compile(r"^(\d+) images archived", re.MULTILINE)
+_ARCHIVED = re.compile(r"^(\d+) images? archived", re.MULTILINE)
 _SAFE = re.compile(r"^postponed (\w+): \(safe on this disk\)", re.MULTILINE)
 
 

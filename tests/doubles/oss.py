@@ -66,7 +66,9 @@ class OssDouble:
     """`endpoint`, `bucket`, `region`, `access_key`, `secret_key` and `security_token` say how to reach it.
 
     The attributes may be changed while it runs: rotate a key, expire a token (`token_expires`), rename the bucket.
-    `now` is the server's clock. `objects` maps keys to what is stored.
+    `now` is the server's clock. `objects` maps keys to what is stored. `lifecycle` is the document of the bucket's
+    rules as it was put, None without rules; it is kept, and nothing acts by it. With `elsewhere`, the bucket is at that
+    endpoint and not at this one.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class OssDouble:
         self.security_token = security_token
         self.token_expires = token_expires
         self.objects: dict[str, StoredObject] = {}
+        self.lifecycle: bytes | None = None
+        self.elsewhere: str | None = None
         self._now = now
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
@@ -135,6 +139,9 @@ class OssDouble:
             raise Denied(501, "NotImplemented", "the double has one bucket and lists none")
         if bucket != self.bucket:
             raise Denied(404, "NoSuchBucket", "The specified bucket does not exist.", {"BucketName": bucket})
+        if self.elsewhere is not None:
+            message = "The bucket you are attempting to access must be addressed using the specified endpoint."
+            raise Denied(403, "AccessDenied", message, {"Bucket": bucket, "Endpoint": self.elsewhere})
         if not key:
             return self._bucket(request)
         _check_key(key)
@@ -208,6 +215,8 @@ class OssDouble:
 
     def _bucket(self, request: Request) -> Reply:
         query = dict(request.query)
+        if "lifecycle" in query:
+            return self._rules(request)
         if request.method != "GET":
             raise Denied(501, "NotImplemented", f"{request.method} of a bucket is not implemented")
         if "bucketInfo" in query:
@@ -222,6 +231,19 @@ class OssDouble:
                 held = [oss_listing.Listed(key, len(o.body), o.etag, o.modified) for key, o in self.objects.items()]
             body = oss_listing.listing(self.bucket, query, held)
         return Reply(200, {"Content-Type": "application/xml"}, body)
+
+    def _rules(self, request: Request) -> Reply:
+        """PutBucketLifecycle and GetBucketLifecycle."""
+        _allow(request, {"lifecycle"})
+        if request.method == "PUT":
+            _check_md5(request)
+            self.lifecycle = request.body
+            return Reply(200)
+        if request.method != "GET":
+            raise Denied(501, "NotImplemented", f"{request.method} of a lifecycle is not implemented")
+        if self.lifecycle is None:
+            raise Denied(404, "NoSuchLifecycle", "No Row found in Lifecycle Table.", {"BucketName": self.bucket})
+        return Reply(200, {"Content-Type": "application/xml"}, self.lifecycle)
 
 
 def _allow(request: Request, parameters: Set[str], headers: Set[str] = frozenset()) -> None:

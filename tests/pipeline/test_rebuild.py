@@ -113,6 +113,7 @@ def test_the_view_is_equal_row_for_row_and_a_second_time_changes_nothing(seed: i
             came = rebuilt(shop)
             assert lineage(shop) == before
             assert came.is_whole and came.counts["added"] == len(before) and not came.named
+            assert shop.catalogue.counters.differences() == []
             assert not any(came.counts[word] for word in ("waiting", "lost", "loose", "known"))
             assert set(shop.states()) == {"stored"}
             assert rows(shop, "select job, scheduled_for from ticks") == ticks

@@ -133,8 +133,15 @@ def test_looking_is_free_and_may_be_repeated(tmp_path: Path) -> None:
             with looker.look(path) as reply:
                 assert b"".join(reply.pieces()) == b'{"status": "running"}'
         assert [request.target for request in endpoint.ledger] == ["/v1/tasks/1"] * 2
-        with pytest.raises(Permanent, match="elsewhere"), looker.look(f"http://{HOST}:{closed_port()}/v1/tasks/1"):
-            pass
+        for odd in (
+            f"http://{HOST}:{closed_port()}/v1/tasks/1",
+            "https://[bad/x",
+            "http://[::1",
+            "ftp://h/x",
+            "https:x",
+        ):
+            with pytest.raises(Permanent, match="elsewhere"), looker.look(odd):
+                pass
 
 
 def test_work_is_looked_for_at_every_address(tmp_path: Path) -> None:
@@ -178,6 +185,9 @@ def test_work_is_not_gone_while_a_key_that_may_know_it_is_refused(tmp_path: Path
         ("https://h/v1beta", "v1beta/models/m:generateContent", "https://h/v1beta/models/m:generateContent"),
         ("https://h/api/v3", "v1/x", "https://h/api/v3/x"),
         ("https://h/v1", "tasks/1", "https://h/v1/tasks/1"),
+        ("https://h/v1/", "v1beta/models/m:generateContent", "https://h/v1beta/models/m:generateContent"),
+        ("https://h/relay/v1", "v1beta/models/m", "https://h/relay/v1beta/models/m"),
+        ("https://h/v1beta", "v1/x", "https://h/v1beta/x"),
     ],
 )
 def test_a_version_is_written_once(base: str, path: str, url: str) -> None:

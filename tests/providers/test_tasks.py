@@ -188,6 +188,19 @@ def test_a_result_elsewhere_waits_for_its_address(dialect: str, tmp_path: Path) 
         assert len(elsewhere.requests) == 1
 
 
+@pytest.mark.parametrize("dialect", ["fal", "bfl"])
+@pytest.mark.parametrize("handle", ["https://[bad/x", "http://[::1", "file:///etc/passwd", "no-address"])
+def test_a_handle_that_is_no_address_is_no_task(dialect: str, handle: str, tmp_path: Path) -> None:
+    with TaskProvider(dialect) as double, pytest.raises(Permanent, match="knows no such task"):
+        at_double(double, tmp_path).poll(handle, Kept())
+
+
+def test_a_result_address_that_is_none_is_not_followed(tmp_path: Path) -> None:
+    status: dict[str, object] = {"status": "COMPLETED", "response_url": "https://[bad/r"}
+    with paid(sends(200, status)) as endpoint, pytest.raises(Permanent, match="elsewhere"):
+        provider("fal", tmp_path, endpoint.base_url).poll(f"{endpoint.base_url}/status", Kept())
+
+
 def test_a_result_address_elsewhere_is_not_followed(tmp_path: Path) -> None:
     status: dict[str, object] = {"status": "COMPLETED", "response_url": "https://evil.example/r"}
     with paid(sends(200, status)) as endpoint, pytest.raises(Permanent, match="elsewhere"):

@@ -156,7 +156,7 @@ def test_the_same_lines_again_and_urls_signed_anew(world: World, source: ImageSo
     (world.folder / "urls.csv").write_text(f"url,prompt\n{plain},plain\n{old},signed\n{plain},plain again\n", "utf-8")
     first = world.run("backfill", "urls.csv")
     assert first.returncode == 1
-    assert "urls.csv: 2 new, 1 waiting, 0 broken" in first.stderr and "1 images archived, 0 lost" in first.stderr
+    assert "urls.csv: 2 new, 1 waiting, 0 broken" in first.stderr and "1 image archived, 0 lost" in first.stderr
     (pending,) = world.rows("images", "--state", "pending")
     assert pending["prompt"] == "signed" and "answered 403" in pending["error"]
     assert f"postponed {pending['image_id']}" in first.stderr
@@ -169,7 +169,7 @@ def test_the_same_lines_again_and_urls_signed_anew(world: World, source: ImageSo
     fresh = source.add(f"/signed.png?Expires={later}&OSSAccessKeyId=LTAIx&Signature=new", png("signed"))
     done = world.run("backfill", "-", text=f"url\n{fresh}\n")
     assert done.returncode == 0, done.stderr
-    assert "-: 1 refreshed, 0 broken" in done.stderr and "1 images archived, 0 lost" in done.stderr
+    assert "-: 1 refreshed, 0 broken" in done.stderr and "1 image archived, 0 lost" in done.stderr
     (story,) = world.rows("show", pending["image_id"])
     assert story["state"] == "stored" and "refreshed" in [event["kind"] for event in story["events"]]
     assert story["prompt"] == "signed", "the row is the same one"
@@ -200,11 +200,11 @@ def test_odd_bytes_odd_files_and_several_at_once(world: World, source: ImageSour
     (world.folder / "more.ndjson").write_text(line + "\n", "utf-8")
     gone = world.run("backfill", "more.ndjson", "gone.csv")
     assert len(world.rows("images")) == 3, "a name that was mistyped stops the command before anything is taken in"
-    assert gone.returncode == 3 and "cannot read gone.csv: No such file or directory" in gone.stderr
+    assert gone.returncode == 2 and "cannot read gone.csv: No such file or directory" in gone.stderr
     folder = world.run("backfill", str(tmp_path))
-    assert folder.returncode == 3 and "Is a directory" in folder.stderr
+    assert folder.returncode == 2 and "Is a directory" in folder.stderr
     assert world.run("backfill").returncode == 2
-    assert "1 images archived, 0 lost" in world.run("backfill", "more.ndjson").stderr
+    assert "1 image archived, 0 lost" in world.run("backfill", "more.ndjson").stderr
 
 
 def test_dry_run_reads_every_line_and_writes_nothing(world: World, source: ImageSource) -> None:
@@ -278,8 +278,8 @@ def test_the_manual_script_is_the_same_command(world: World, source: ImageSource
     (world.folder / "urls.csv").write_text(f"url,prompt\n{url},a cat\n,broken\n", "utf-8")
     done = script("urls.csv")
     assert done.returncode == 1, done.stderr
-    assert "urls.csv:3: no url in this line" in done.stderr and "1 images archived, 0 lost" in done.stderr
+    assert "urls.csv:3: no url in this line" in done.stderr and "1 image archived, 0 lost" in done.stderr
     assert [row["prompt"] for row in world.rows("lineage", "cat")] == ["a cat"]
     again, theirs = script("urls.csv", "gone.csv"), world.run("backfill", "urls.csv", "gone.csv")
-    assert (again.returncode, again.stderr) == (theirs.returncode, theirs.stderr) and again.returncode == 3
+    assert (again.returncode, again.stderr) == (theirs.returncode, theirs.stderr) and again.returncode == 2
     assert script("--nope").returncode == 2

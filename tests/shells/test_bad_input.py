@@ -168,7 +168,7 @@ def test_what_cost_nothing_is_asked_again_when_the_provider_is_back(
     provider.up()
     later = world.run("run", "--once", "--wait", "1m")
     assert later.returncode == 0, later.stderr
-    assert "1 images archived, 0 lost" in later.stderr
+    assert "1 image archived, 0 lost" in later.stderr
     assert [charge.prompt for charge in provider.charges] == ["a cat"]
     assert world.sql("select state, attempts from generations") == [{"state": "completed", "attempts": 3}]
 
@@ -286,7 +286,7 @@ def test_a_prompts_file_that_is_no_text_spends_nothing(world: World, provider: I
     for name in ("nul", "latin", "gone"):
         assert f"job {name} was not planned: jobs.{name}.prompts_file" in done.stderr
     assert [charge.prompt for charge in provider.charges] == ["good"]
-    assert "1 images archived, 0 lost" in done.stderr
+    assert "1 image archived, 0 lost" in done.stderr
     assert world.run("config", "check").returncode == 2
     for name in ("nul", "latin", "gone"):
         (world.folder / f"{name}.txt").write_text(f"from {name}\n", "utf-8")

@@ -71,7 +71,7 @@ def test_what_no_store_takes_is_rescued_and_stored_later_without_its_source(
 
         done = world.run("drain")
         assert done.returncode == 1
-        assert "1 images archived, 0 lost" in done.stderr
+        assert "1 image archived, 0 lost" in done.stderr
         rows = images(world)
         assert {prompt for prompt, row in rows.items() if row["state"] == "stored"} == {"near only"}
         assert len(rows) == 10 and {row["state"] for row in rows.values()} == {"spooled", "stored"}
@@ -123,7 +123,7 @@ def test_a_file_store_that_cannot_be_written_is_a_matter_of_time(
     assert row["state"] == "spooled" and f"main: {tmp_path}/archive: Not a directory" in done.stderr
     (tmp_path / "archive").unlink()
     provider.source.down()
-    assert "1 images archived, 0 lost" in world.run("drain").stderr
+    assert "1 image archived, 0 lost" in world.run("drain").stderr
     assert spool(world) == []
     (row,) = world.rows("lineage", "cat")
     assert (tmp_path / "archive" / row["key"]).read_bytes() == provider.image("a cat", 0)
@@ -205,7 +205,7 @@ def test_a_machine_without_room_keeps_the_place_of_an_image(
     assert (rows["big"]["state"], rows["small"]["state"]) == ("pending", "stored")
     assert f"main: {tmp_path}/archive: File too large" in done.stderr
     assert f"cannot write {world.folder}/data/spool/" in done.stderr
-    assert "1 images archived, 0 lost" in done.stderr
+    assert "1 image archived, 0 lost" in done.stderr
     assert spool(world) == [] and not list((tmp_path / "archive").rglob(".part-*"))
     assert world.run("drain").returncode == 0
     (row,) = world.rows("lineage", "big")

@@ -180,7 +180,9 @@ def test_killed_between_the_order_and_the_first_look(tmp_path: Path) -> None:
         while not (rows := world_rows(world)) or rows[0]["state"] != "ordered":
             assert time.monotonic() < end and process.poll() is None
             time.sleep(0.02)
-        time.sleep(0.3)
+        while not orders(double):  # it has arrived, and is answered a second later
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.02)
         assert world.stop(process, signal.SIGKILL) == -signal.SIGKILL
         once_it_is_due(world, lambda: len(archived(tmp_path)) == 2)
         assert orders(double) == 1 and len(double.charges) == 2
@@ -214,7 +216,10 @@ def test_an_output_of_300_mb_is_never_in_memory(tmp_path: Path) -> None:
         # What copiers hold is theirs, and limited by their number: here it is about the output.
         (world.folder / "archiver.toml").write_text(text.replace("[archiver]\n", "[archiver]\ncopies = 1\n"))
         world.ok("run", "--once")
-        time.sleep(0.5)
+        end = time.monotonic() + 60
+        while world.sql("select id from batches where not_before > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"):
+            assert time.monotonic() < end, "the next look is not due for a minute"
+            time.sleep(0.02)
         code = (
             "import os, sys; pid = os.fork();\n"
             "if not pid: os.execv(sys.executable, [sys.executable, '-m', 'archiver', 'run', '--once'])\n"

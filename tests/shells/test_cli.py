@@ -206,7 +206,7 @@ def test_dry_runs_change_nothing_and_spend_nothing(world: World, provider: Image
     due = world.run("run", "--once", "--dry-run")
     assert due.returncode == 0 and "would ask for 2 prompts" in due.stderr
     told = world.run("generate", "--dry-run", "c\x1bd", "-n", "3")
-    assert told.returncode == 0 and 'would ask double for 3 image(s) of "c\\x1bd", into main' in told.stderr
+    assert told.returncode == 0 and 'would ask double for 3 images of "c\\x1bd", into main' in told.stderr
     waiting = world.run("drain", "--dry-run")
     assert waiting.returncode == 0 and "pending one" in waiting.stdout
     assert files(world.folder / "data") == before and len(provider.requests) == asked

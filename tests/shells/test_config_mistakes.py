@@ -2,16 +2,26 @@
 
 import random
 from datetime import timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from pydantic import Field, field_validator
 
 from archiver.config import describe, load, validate_section
+from archiver.config.sections import ProviderSection, StoreSection
 from archiver.core.errors import ConfigurationError
 from archiver.core.model import SecretReference
 from archiver.settings import Duration, Reference, Section
 from tests.shells.configuring import SHIPPED, SMALL, complaint, configured, uncommented
+
+#: Every kind of provider and scheme of store, with the keys that its sections may have.
+ADAPTERS = [
+    (section, point.name, (*point.load().Settings.model_fields, *of_all.model_fields))
+    for section, of_all in (("providers", ProviderSection), ("stores", StoreSection))
+    for point in entry_points(group=f"archiver.{section}")
+]
+
 
 # --- what a wrong file is told --------------------------------------------------------------------------------------
 
@@ -258,3 +268,16 @@ def test_a_mistake_in_an_adapters_section_is_named(change: dict[str, object], me
     assert message in str(caught.value) and str(caught.value).endswith("(in a.toml)")
     assert caught.value.key.startswith("providers.apiyi.")
     assert caught.value.__context__ is None and "SECRET" not in repr(caught.value)
+
+
+@pytest.mark.parametrize(("section", "kind", "keys"), ADAPTERS, ids=[f"{one[0]}-{one[1]}" for one in ADAPTERS])
+def test_every_key_that_a_section_may_have_is_offered(section: str, kind: str, keys: tuple[str, ...]) -> None:
+    """Those of its kind, and those of all kinds: `pace`, `budget_usd_per_day` and the like."""
+    (point,) = entry_points(group=f"archiver.{section}", name=kind)
+    assert len(set(keys)) > 1
+    for key in keys:
+        with pytest.raises(ConfigurationError) as caught:
+            validate_section(point.load().Settings, {f"{key}x": 1}, f"{section}.mine")
+        assert f'{key}x: unknown setting; did you mean "{key}"?' in f"{caught.value.key}: {caught.value}".replace(
+            f"{section}.mine.", ""
+        ), key

@@ -48,7 +48,7 @@ def test_an_interrupted_generate_finishes_what_is_in_flight(
     wait_until(lambda: bool(provider.charges))
     assert world.stop(process, number) == 128 + number
     said = (world.folder / "stderr.txt").read_text()
-    assert "1 images archived, 0 lost" in said and "were cancelled" in said and "Traceback" not in said
+    assert "1 image archived, 0 lost" in said and "were cancelled" in said and "Traceback" not in said
     assert states(world) == {"in flight": "completed", "not asked": "cancelled", "不问": "cancelled"}
     assert "in flight" in (world.folder / "stdout.txt").read_text()
     assert [row["prompt"] for row in world.rows("lineage", "flight")] == ["in flight"]
@@ -85,7 +85,7 @@ def test_one_job_runs_alone(world: World, provider: ImagesProvider, tmp_path: Pa
     """`--job` plans and asks for that job only, a disabled one too; the others are still due afterwards."""
     jobs = job(["a"], name="first") + job(["b"], name="second") + job(["c"], name="off") + "enabled = false\n"
     world.configure(file_section("main", tmp_path / "archive") + jobs, provider=provider)
-    assert "1 images archived" in world.run("run", "--once", "--job", "second").stderr
+    assert "1 image archived" in world.run("run", "--once", "--job", "second").stderr
     assert states(world) == {"b": "completed"}
     assert "0 images archived" in world.run("run", "--once", "--job", "second").stderr, "one tick is run once"
     world.ok("run", "--once")
@@ -103,6 +103,6 @@ def test_wait_sits_out_the_pause_of_a_source(world: World, provider: ImagesProvi
     world.configure(file_section("main", tmp_path / "archive") + job(["a cat"]), provider=provider)
     done = world.run("run", "--once", "--wait", "1m")
     assert done.returncode == 0, done.stderr
-    assert "1 images archived, 0 lost" in done.stderr
+    assert "1 image archived, 0 lost" in done.stderr
     assert world.sql("select state, attempts from images") == [{"state": "stored", "attempts": 2}]
     assert list((world.folder / "data" / "spool").iterdir()) == []

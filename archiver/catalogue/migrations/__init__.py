@@ -6,7 +6,7 @@ are made anew from `views.sql` whenever a catalogue is opened by a version that 
 
 from sqlite_utils import Migrations
 
-from archiver.catalogue.migrations import first, later
+from archiver.catalogue.migrations import auditing, counting, first, forgetting, later
 
 migrations = Migrations("archiver")
 for step in (
@@ -17,6 +17,9 @@ for step in (
     later.m005_urls,
     later.m006_requests,
     later.m007_listings,
+    counting.m008_counters,
+    forgetting.m009_forgetting,
+    auditing.m010_audit,
 ):
     migrations()(step)
 
