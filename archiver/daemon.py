@@ -16,7 +16,8 @@ import structlog
 
 from archiver.catalogue import SoleDaemon
 from archiver.core.errors import Unusable
-from archiver.pipeline.crew import Crew, Tally
+from archiver.pipeline.crew import Crew
+from archiver.pipeline.tally import Tally
 from archiver.wiring.house import House
 
 #: Ticks are looked for once a second: the finest schedule is `every 1s`.

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Archive image URLs that somebody else collected: the same as `archiver backfill`, from any Python.
 
-    python3 scripts/backfill.py FILE... [--store NAME] [--dry-run]
+    python3 scripts/backfill.py FILE... [--dry-run] [--report FILE] [...]
 
 It goes on in `.venv/`, which it makes first where there is none, and decides nothing itself: every argument and the
-exit code are those of `archiver backfill`.
+exit code are those of `archiver backfill`; docs/backfill.md tells them all.
 """
 
 import os

@@ -5,6 +5,7 @@
     python3 scripts/bootstrap.py test [PYTEST ARGS]   run the tests
     python3 scripts/bootstrap.py check                formatter, linter, types, import contracts, house rules
     python3 scripts/bootstrap.py soak [--minutes 60]  what is too long for the tests; writes docs/scorecard.md
+    python3 scripts/bootstrap.py bench [--quick]      measure beside rclone and others; needs nginx
     python3 scripts/bootstrap.py lock [--upgrade]     renew config/locks/ (for developers; needs uv on PATH)
 
 It makes `.venv/` at the root (see installer.py) and touches nothing outside it but the page of `soak`; a second run
@@ -85,6 +86,12 @@ def soak(arguments: list[str]) -> int:
     os.execv(PYTHON, [str(PYTHON), str(ROOT / "scripts" / "soak" / "run.py"), *arguments])
 
 
+def bench(arguments: list[str]) -> int:
+    """Measure everything, and print the tables."""
+    install("test")
+    os.execv(PYTHON, [str(PYTHON), str(ROOT / "scripts" / "bench" / "run.py"), *arguments])
+
+
 def check(arguments: list[str]) -> int:
     """Run every step, also after one has failed; 1 if any failed."""
     if arguments:
@@ -123,7 +130,7 @@ def lock(arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run one verb; the exit code is that of what was run, 2 for a wrong verb, 3 when setting up failed."""
-    verbs = {"demo": demo, "test": test, "check": check, "soak": soak, "lock": lock}
+    verbs = {"demo": demo, "test": test, "check": check, "soak": soak, "bench": bench, "lock": lock}
     if not arguments or arguments[0] not in verbs:
         print(__doc__, file=sys.stdout if arguments in (["-h"], ["--help"]) else sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2

@@ -203,6 +203,8 @@ PLANTS = {
     "sqlite": ("pipeline/planted2.py", "sqlite3"),
     "apscheduler": ("pipeline/planted3.py", "apscheduler"),
     "click": ("config/planted.py", "click"),
+    "datasette": ("gallery/planted.py", "datasette"),
+    "pillow": ("gallery/planted2.py", "PIL.Image"),
     "boto3": ("stores/local.py", "botocore.auth"),
     "oss2": ("stores/planted.py", "oss2"),
     "transport": ("stores/planted2.py", "pycurl"),

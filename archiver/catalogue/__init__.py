@@ -11,6 +11,7 @@ from pathlib import Path
 from archiver.catalogue.audit import Audit
 from archiver.catalogue.audit_marks import AuditMarks
 from archiver.catalogue.awaiting import Awaiting, Dead
+from archiver.catalogue.backfilling import Backfilling, Speed, Standing
 from archiver.catalogue.batch_reports import BatchReports, BatchRow
 from archiver.catalogue.batches import Batches
 from archiver.catalogue.claiming import Resting
@@ -19,6 +20,7 @@ from archiver.catalogue.counters import Counters, Difference
 from archiver.catalogue.database import Database, as_text, as_time
 from archiver.catalogue.descent import Descent
 from archiver.catalogue.erasing import NO_DIGEST
+from archiver.catalogue.exports import Exports
 from archiver.catalogue.fitness import Fitness, Wanted
 from archiver.catalogue.forgetting import Forgetting, Target
 from archiver.catalogue.generations import Generations
@@ -59,6 +61,8 @@ __all__ = [
     "Resting",
     "Settlement",
     "SoleDaemon",
+    "Speed",
+    "Standing",
     "Submission",
     "Target",
     "Told",
@@ -74,9 +78,9 @@ FILE_NAME = "catalogue.db"
 class Catalogue:
     """An open catalogue: `ticks` (planning), `generations` (asking), `batches` and `batch_reports` (asking for many at
     once), `materials` (what goes into a request), `outcomes` (what came of it), `costs` (what was spent), `reusing`
-    (what need not be paid twice), `images` (keeping), `reports`, `listings`, `descent` and `statistics` (read-only
-    questions), `counters` (what need not be counted), `watching` (alerts), `keys` and `providers` (how it goes with
-    them)."""
+    (what need not be paid twice), `images` (keeping), `reports`, `listings`, `exports`, `descent` and `statistics`
+    (read-only questions), `counters` (what need not be counted), `watching` (alerts), `keys` and `providers` (how it
+    goes with them)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -90,10 +94,12 @@ class Catalogue:
         self.costs = Costs(database)
         self.reusing = Reusing(database)
         self.images = Images(database)
+        self.backfilling = Backfilling(database)
         self.fitness = Fitness(database)
         self.reports = Reports(database)
         self.counters = Counters(database)
         self.listings = Listings(database)
+        self.exports = Exports(database)
         self.descent = Descent(database)
         self.statistics = Statistics(database)
         self.watching = Watching(database)

@@ -24,7 +24,7 @@ from archiver.catalogue.rows import (
     insert_generation,
     note,
 )
-from archiver.catalogue.settling import is_all_stored, write_settlement
+from archiver.catalogue.settling import claim_of, is_all_stored, write_settlement
 from archiver.core.model import Ticket
 
 MOST_REWRITTEN = 1000
@@ -73,6 +73,15 @@ class Images:
         }
         with self._database.write() as db:
             return claiming.claim(db, parameters, resting, limit)
+
+    def release(self, tickets: Sequence[Ticket]) -> None:
+        """Let go of claimed images that were not tried: they keep their place."""
+        with self._database.write() as db:
+            db.executemany(
+                "update images set claimed_by = null, claimed_until = null"
+                " where id = :id and claimed_by = :owner and claim = :claim",
+                [claim_of(ticket) for ticket in tickets],
+            )
 
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
         """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
@@ -239,13 +248,20 @@ def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str
     if arrival.url is None:
         raise ValueError("only an image with a URL can be adopted")
     known = db.execute(
-        "select id, state, source, deadline from images where source_identity = ? order by seq desc limit 1",
+        "select id, generation_id, state, source, deadline from images where source_identity = ?"
+        " order by seq desc limit 1",
         (arrival.url.identity,),
     ).fetchone()
     if known is None:
         insert_generation(db, draft, "completed", now, None)
         insert_arrival(db, draft.id, arrival, draft.stores, now)
         return "new"
+    if draft.prompt and known["state"] in ("pending", "lost"):  # another file knew the URL alone
+        db.execute(
+            "update generations set prompt = ?, model = coalesce(model, ?)"
+            " where id = ? and prompt = '' and origin = 'backfill'",
+            (draft.prompt, draft.model, known["generation_id"]),
+        )
     # Of a lost image the URL itself is gone; its redacted form carries a mark of the whole text.
     if known["state"] not in ("pending", "lost") or not is_fresher(arrival, known["source"], known["deadline"]):
         return "waiting" if known["state"] in ("pending", "spooled") else "known"

@@ -38,6 +38,8 @@ COMMANDS = {
     "tree": ("archiver.cli.descending", "Show what an image was made of, and what was made of it."),
     "get": ("archiver.cli.getting", "Bring the bytes of an image back, verified."),
     "url": ("archiver.cli.getting", "Print an address that shows an image."),
+    "export": ("archiver.cli.exporting", "Write images' stories as CSV or JSONL, a manifest, or a gallery."),
+    "browse": ("archiver.cli.browsing", "Look through the catalogue in a browser, with Datasette."),
     "query": ("archiver.cli.querying", "Ask the catalogue in SQL."),
     "stats": ("archiver.cli.judging", "Tell how requests went: rates, times, attempts, errors, a grade."),
     "status": ("archiver.cli.asking", "Tell what stands."),

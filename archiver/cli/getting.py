@@ -72,11 +72,11 @@ def get(ctx: click.Context, image_id: str, target: str, force: bool, store: str 
         raise UsageError(f"there is no folder {plain(str(path.parent))}")
     if path.exists() and not force:
         raise UsageError(f"{plain(target)} is there already; --force replaces it")
-    used = _into_file(path, force, lambda file: _bring(config, copies, file))
+    used = into_file(path, force, lambda file: _bring(config, copies, file))
     say(f"{plain(target)}: {used['size']} bytes from {used['store']}, sha256 {used['sha256']}")
 
 
-def _into_file(path: Path, force: bool, fill: Callable[[IO[bytes]], dict[str, Any]]) -> dict[str, Any]:
+def into_file(path: Path, force: bool, fill: Callable[[IO[bytes]], dict[str, Any]]) -> dict[str, Any]:
     """Fill a new file beside `path` and give it the name when it is whole."""
     import os
 

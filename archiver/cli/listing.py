@@ -8,12 +8,10 @@ from typing import Any
 import click
 
 from archiver.cli.asking import open_catalogue
-from archiver.cli.completing import job_names, provider_names, store_names
-from archiver.cli.measures import Moment, Size, Usd, at
+from archiver.cli.filtering import filter_options, make_filter
+from archiver.cli.measures import Moment, at
 from archiver.cli.printing import output_options, plain, print_listing, print_rows, say, short, size_text, usd
-from archiver.cli.running import Patience
 from archiver.core.errors import UsageError
-from archiver.core.states import states
 
 SHOWN = {
     "image_id": plain,
@@ -64,25 +62,7 @@ def tell_how_far(looked_at: int | None, what: str) -> None:
 
 
 @click.command()
-@click.option(
-    "--state",
-    multiple=True,
-    type=click.Choice([*states("image"), "waiting"]),
-    help="Only images in this state (or these); waiting means pending or spooled.",
-)
-@click.option("--job", metavar="NAME", shell_complete=job_names, help="Only images of this job.")
-@click.option("--provider", metavar="NAME", shell_complete=provider_names, help="Only images of this provider.")
-@click.option("--model", metavar="NAME", help="Only images of this model.")
-@click.option(
-    "--store", metavar="NAME", shell_complete=store_names, help="Only images with a confirmed copy in this store."
-)
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only with this tag (or all of these).")
-@click.option("--since", type=Moment(), metavar="TIME", help="Made since then: 7d, 2026-11-20, 2026-11-20T09:15.")
-@click.option("--until", type=Moment(), metavar="TIME", help="Made before then.")
-@click.option("--due-within", type=Patience(), metavar="1h", help="Only pending ones whose link dies within this time.")
-@click.option("--min-size", type=Size(), metavar="SIZE", help="At least so large, for example 6MB.")
-@click.option("--max-size", type=Size(), metavar="SIZE", help="At most so large.")
-@click.option("--cost-over", type=Usd(), metavar="USD", help="Only of generations that cost more than this.")
+@filter_options
 @click.option(
     "--sort",
     type=click.Choice(("created", "deadline", "size", "cost")),
@@ -98,10 +78,6 @@ def tell_how_far(looked_at: int | None, what: str) -> None:
 def images(
     ctx: click.Context,
     /,
-    state: tuple[str, ...],
-    since: timedelta | datetime | None,
-    until: timedelta | datetime | None,
-    due_within: timedelta | None,
     sort: str,
     reverse: bool,
     limit: int,
@@ -118,18 +94,8 @@ def images(
     Examples: archiver images --state pending --due-within 1h --sort deadline
               archiver images --tag shop --since 7d --min-size 6MB --csv > large.csv
     """
-    from archiver import wiring
-    from archiver.catalogue import Filter
-
     config, catalogue = open_catalogue(ctx)
-    now = wiring.now()
-    wanted = Filter(
-        states=tuple(one for name in state for one in (("pending", "spooled") if name == "waiting" else (name,))),
-        since=at(since, now, config.archiver.zone),
-        until=at(until, now, config.archiver.zone),
-        due=None if due_within is None else now + due_within,
-        **filters,
-    )
+    wanted = make_filter(config, **filters)
     if sort == "deadline" and not set(wanted.states) <= {"pending", "spooled", "lost"}:
         raise UsageError("the deadline of an archived image means nothing any more; --sort deadline is for waiting and"
                          " lost ones")  # fmt: skip

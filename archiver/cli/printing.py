@@ -122,11 +122,16 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, tabs
     writer = csv.writer(lines, lineterminator="\n", delimiter="\t" if tabs else ",")
     writer.writerow(columns)
     for row in rows:
-        cells = [
-            plain(value) if isinstance(value, str | list | dict) else value for value in (row[name] for name in columns)
-        ]
-        writer.writerow(f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells)
+        writer.writerow(csv_cells(row, columns))
     click.echo(lines.getvalue(), nl=False)
+
+
+def csv_cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+    """The cells of one line of CSV."""
+    cells = [
+        plain(value) if isinstance(value, str | list | dict) else value for value in (row[name] for name in columns)
+    ]
+    return [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
 
 
 def say(text: str) -> None:

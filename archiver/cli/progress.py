@@ -12,14 +12,20 @@ import click
 
 from archiver.cli.printing import counted, plain, say
 from archiver.core.redaction import redact
-from archiver.pipeline.crew import Crew, Tally
+from archiver.pipeline.crew import Crew
+from archiver.pipeline.tally import Tally
 
 MOST_TROUBLES_SHOWN = 20
 BETWEEN_COUNTS = timedelta(seconds=2)
+BETWEEN_LINES = timedelta(seconds=60)
 
 
-def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
-    """Consume the tallies of a crew; on a terminal, show how it stands."""
+def follow(tallies: Iterator[Tally], pipeline: Any, *, total: int | None = None) -> None:
+    """Consume the tallies of a crew; on a terminal, show how it stands. With `total` images to copy, as a bar with what
+    is left of the time, and without a terminal as a line every minute."""
+    if total is not None:
+        _show_share(tallies, pipeline, total)
+        return
     if not sys.stderr.isatty():
         for _ in tallies:
             pass
@@ -40,14 +46,43 @@ def follow(tallies: Iterator[Tally], pipeline: Any) -> None:
             )
 
 
-def work(crew: Crew, *, wait: timedelta | None = None) -> list[int]:
-    """Run a crew until all is settled or postponed, or a signal ends it. Returns the signals that came."""
+def _show_share(tallies: Iterator[Tally], pipeline: Any, total: int) -> None:
+    began = told = pipeline.now()
+    if not sys.stderr.isatty():
+        for tally in tallies:
+            if pipeline.now() - told >= BETWEEN_LINES:
+                told = pipeline.now()
+                say(f"{tally.stored} of {total} archived, {pace(tally, told - began, total)}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    words = TextColumn("{task.completed:.0f} of {task.total:.0f} archived, {task.fields[pace]}")
+    with Progress(BarColumn(), words, console=Console(stderr=True)) as bar:
+        task = bar.add_task("copy", total=total, pace="starting")
+        for tally in tallies:
+            bar.update(task, completed=tally.stored, pace=pace(tally, pipeline.now() - began, total))
+
+
+def pace(tally: Tally, elapsed: timedelta, total: int) -> str:
+    """How fast it goes, how long it will take at that rate, and what fails, by class."""
+    seconds = max(elapsed.total_seconds(), 0.001)
+    told = [f"{tally.bytes / 1e6:.1f} MB", f"{tally.stored / seconds:.1f} images/s"]
+    if tally.stored and total > tally.stored:
+        told.append(f"{timedelta(seconds=round((total - tally.stored) * seconds / tally.stored))} left")
+    told += [f"{count} {word}" for word, count in sorted(tally.failures.items())]
+    return ", ".join(told)
+
+
+def work(crew: Crew, *, wait: timedelta | None = None, total: int | None = None) -> list[int]:
+    """Run a crew until all is settled or postponed, or a signal ends it; `total` as in `follow`. Returns the signals
+    that came."""
     from archiver.daemon import stopped_by_signals
 
     until: datetime | None = crew.pipeline.now() + wait if wait else None
     crew.pipeline.renew()
     with crew, stopped_by_signals(crew.stop) as came:
-        follow(crew.work(until=until), crew.pipeline)
+        follow(crew.work(until=until), crew.pipeline, total=total)
     crew.tally.lost += crew.pipeline.expire()
     return came
 

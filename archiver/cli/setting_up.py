@@ -1,5 +1,6 @@
 """First steps: init, demo, config."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def init(folder: Path, dry_run: bool) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
+        # Somebody may write a key into it in spite of all advice: nobody else reads it.
+        with open(target, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(_sample())
     except FileExistsError as error:
         raise UsageError(f"{target} exists already; it was left as it is") from error

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from string import Formatter
 from typing import Literal
 
@@ -31,6 +32,7 @@ LEAST_ATTEMPTS_BEFORE_LOSS = 3
 LEAST_LIFE = timedelta(hours=1)
 
 DEFAULT_KEY = "{prefix}/{job}/{yyyy}/{mm}/{dd}/{id}-{sha256:12}.{ext}"
+_ODD = re.compile(r"[^a-z0-9/._~-]")
 KEY_FIELDS = frozenset({"prefix", "job", "yyyy", "mm", "dd", "id", "sha256", "ext"})
 
 
@@ -249,26 +251,32 @@ def permanent_key(
     `{sha256:12}` means the first twelve digits. The prefix keeps its case. Segments that come out empty (no prefix) or
     as `.` or `..` are left out: an HTTP client would walk up them.
     """
-    date = created.astimezone(UTC)
+    date = f"{created.astimezone(UTC):%Y%m%d}"
     values: Mapping[str, str] = {
-        "prefix": prefix.strip("/"),
         "job": job,
-        "yyyy": f"{date:%Y}",
-        "mm": f"{date:%m}",
-        "dd": f"{date:%d}",
+        "yyyy": date[:4],
+        "mm": date[4:6],
+        "dd": date[6:],
         "id": image_id,
         "sha256": sha256,
         "ext": ext,
     }
     parts: list[str] = []
-    for literal, name, spec, _ in Formatter().parse(template):
-        parts.append(_plain(literal))
+    for literal, name, digits in _parsed(template):
+        parts.append(literal)
         if name == "prefix":
-            parts.append(values[name])  # chosen by the user, case and all
+            parts.append(prefix.strip("/"))  # chosen by the user, case and all
         elif name is not None:
-            value = values[name][: int(spec)] if spec else values[name]
-            parts.append(_plain(value))
-    return "/".join(segment for segment in "".join(parts).split("/") if segment not in ("", ".", ".."))
+            parts.append(_plain(values[name][:digits]))
+    return "/".join([segment for segment in "".join(parts).split("/") if segment not in ("", ".", "..")])
+
+
+@lru_cache(maxsize=16)
+def _parsed(template: str) -> tuple[tuple[str, str | None, int | None], ...]:
+    """Literal, field and number of digits, in their order: there are few templates, and a key for every image."""
+    return tuple(
+        (_plain(literal), name, int(spec) if spec else None) for literal, name, spec, _ in Formatter().parse(template)
+    )
 
 
 def alternative_key(key: str, sha256: str) -> str:
@@ -280,4 +288,4 @@ def alternative_key(key: str, sha256: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9/._~-]", "-", text.lower())
+    return _ODD.sub("-", text.lower())

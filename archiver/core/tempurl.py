@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import NoReturn, SupportsIndex
 
 from archiver.core import expiry as schemes
-from archiver.core.expiry import ABSURD, Address, Expiry
+from archiver.core.expiry import ABSURD, Address, Expiry, Scheme
 
 __all__ = ["LONGEST", "Expiry", "TemporaryURL", "expiry", "host_lifetime", "is_signed", "unescape_url"]
 
@@ -37,10 +37,12 @@ class TemporaryURL:
     quotes the text.
     """
 
-    __slots__ = ("_identity", "_redacted", "_text", "host", "scheme")
+    __slots__ = ("_address", "_identity", "_redacted", "_signed", "_text", "host", "scheme")
 
     _identity: str
+    _address: Address
     _redacted: str
+    _signed: tuple[Scheme, ...]
     _text: str
     host: str
     """Lower case, without the port."""
@@ -53,8 +55,11 @@ class TemporaryURL:
         _set(self, "_text", text)
         _set(self, "host", address.host)
         _set(self, "scheme", parts["scheme"].lower())
-        _set(self, "_redacted", _redact(text, parts, address))
-        _set(self, "_identity", _identify(parts, address))
+        signed = schemes.present(address)
+        _set(self, "_address", address)
+        _set(self, "_signed", signed)
+        _set(self, "_redacted", _redact(text, parts, address, signed))
+        _set(self, "_identity", _identify(parts, address, signed))
 
     def reveal(self) -> str:
         """The exact text. Only what fetches it and what stores it may ask."""
@@ -68,6 +73,11 @@ class TemporaryURL:
         host. Everything else does, in order; the query of an unsigned URL counts whole.
         """
         return self._identity
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The ids of the schemes (U01 to U20) that the URL is signed with, readable or not."""
+        return tuple(scheme.id for scheme in self._signed)
 
     @property
     def authority(self) -> str:
@@ -108,12 +118,12 @@ def expiry(url: TemporaryURL, issued_at: datetime) -> tuple[Expiry, ...]:
     A time more than ten years before or after `issued_at` (aware) is a misread number and is left out. A time that is
     merely past is kept: an old URL found by a backfill says truly that it is dead, and is still worth one attempt.
     """
-    return tuple(found for found in schemes.read(_address(_parse(url.reveal()))) if abs(found.at - issued_at) <= ABSURD)
+    return tuple(found for found in schemes.read(url._address) if abs(found.at - issued_at) <= ABSURD)
 
 
 def is_signed(url: TemporaryURL) -> bool:
     """Whether the URL carries a signature that is known here: then it leads to one object, not to a page for people."""
-    return bool(schemes.present(_address(_parse(url.reveal()))))
+    return bool(url._signed)
 
 
 _HOST_LIFETIMES = (
@@ -188,14 +198,14 @@ def _repair_separators(text: str) -> str:
     return repaired if schemes.read(after) and not schemes.read(before) else text
 
 
-def _set(url: TemporaryURL, name: str, value: str) -> None:
+def _set(url: TemporaryURL, name: str, value: object) -> None:
     object.__setattr__(url, name, value)
 
 
 def _parse(text: str) -> dict[str, str]:
     if len(text) > LONGEST:
         raise ValueError(f"the URL is longer than {LONGEST} characters")
-    if any(character.isspace() or not character.isprintable() for character in text):
+    if " " in text or not text.isprintable():  # of all white space, only the ASCII space is printable
         raise ValueError("the URL contains white space or a control character")
     if "\\" in text:
         raise ValueError("the URL contains a backslash")
@@ -212,10 +222,10 @@ def _address(parts: dict[str, str]) -> Address:
     return Address(parts["host"].lower(), parts["path"], schemes.parameters(parts["query"][1:]))
 
 
-def _redact(text: str, parts: dict[str, str], address: Address) -> str:
+def _redact(text: str, parts: dict[str, str], address: Address, signed: tuple[Scheme, ...]) -> str:
     """What anybody may read: no query, no fragment, no signature in the path, but a mark to tell two URLs apart."""
     path = parts["path"]
-    if any(scheme.segments for scheme in schemes.present(address)):
+    if any(scheme.segments for scheme in signed):
         path = _SIGNED_SEGMENT.sub("[redacted]", path, count=1)
     path = _BROKEN_QUERY.sub("[redacted]", path)
     if parts["query"]:
@@ -224,8 +234,7 @@ def _redact(text: str, parts: dict[str, str], address: Address) -> str:
     return f"{parts['scheme'].lower()}://{address.host}{parts['port']}{path}{mark}"
 
 
-def _identify(parts: dict[str, str], address: Address) -> str:
-    signatures = schemes.present(address)
+def _identify(parts: dict[str, str], address: Address, signatures: tuple[Scheme, ...]) -> str:
     path, query = parts["path"], parts["query"]
     if signatures:
         signed = frozenset[str]().union(*(scheme.names for scheme in signatures))

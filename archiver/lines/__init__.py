@@ -1,11 +1,11 @@
-"""Reading tables that somebody else wrote, line by line: CSV and JSON lines.
+"""Reading what somebody else wrote, line by line: tables, JSON, SQL dumps, in any encoding.
 
 A file is never refused as a whole for one broken line: it comes as `Broken`, with its number, between the others. What
 the columns mean is the business of the caller; this room opens no file.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archiver.core.model import Json
 
@@ -24,3 +24,11 @@ class Broken:
 
     number: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Text that could not be read as what the file is, from a line on. It may still hold what somebody looks for."""
+
+    number: int
+    text: str = field(repr=False)

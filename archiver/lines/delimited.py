@@ -15,18 +15,25 @@ LONGEST_FIELD = 16 * 1024 * 1024
 
 
 def read(
-    text: Iterable[str], *, columns: Callable[[list[str]], Sequence[str]], delimiter: str = ","
+    text: Iterable[str],
+    *,
+    columns: Callable[[list[str]], Sequence[str]],
+    delimiter: str = ",",
+    has_header: bool = True,
 ) -> Iterator[Line | Broken]:
     """The lines of a CSV file. `columns` turns the first line, without a mark and the space around its names, into the
-    names of the columns; when it raises ValueError, that is what is wrong with the file. Empty fields are left out."""
+    names of the columns; when it raises ValueError, that is what is wrong with the file. Empty fields are left out.
+    Without a header, the first line is one of the others too."""
     csv.field_size_limit(LONGEST_FIELD)
-    rows = _rows((line.replace("\0", "\ufffd") for line in text), delimiter)
+    rows: Iterator[tuple[int, list[str] | str]] = _rows((line.replace("\0", "\ufffd") for line in text), delimiter)
     number, first = next(rows, (1, []))
     try:
         header = columns([] if isinstance(first, str) else [name.strip().lstrip("\ufeff") for name in first])
     except ValueError as error:
         yield Broken(number=number, reason=first if isinstance(first, str) else str(error))
         return
+    if not has_header:
+        rows = chain([(number, first)], rows)
     for number, fields in rows:
         if isinstance(fields, str):
             yield Broken(number=number, reason=fields)

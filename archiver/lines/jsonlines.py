@@ -7,9 +7,12 @@ from archiver.core.model import Json
 from archiver.lines import Broken, Line
 
 
-def read(text: Iterable[str], *, bare: str | None = None, mends: bool = True) -> Iterator[Line | Broken]:
-    """The lines of a JSONL file. A line that is only text is the column `bare`, when one is named. Half of a surrogate
-    pair (an emoji that was cut) becomes `?` if `mends`, else the line is broken."""
+def read(
+    text: Iterable[str], *, bare: str | None = None, lists: str | None = None, mends: bool = True
+) -> Iterator[Line | Broken]:
+    """The lines of a JSONL file. A line that is only text is the column `bare`, when one is named, and one that is a
+    list of objects the column `lists`. Half of a surrogate pair (an emoji that was cut) becomes `?` if `mends`, else
+    the line is broken."""
     for number, raw in enumerate(text, start=1):
         line = raw.strip().lstrip("\ufeff")
         if not line:
@@ -22,6 +25,8 @@ def read(text: Iterable[str], *, bare: str | None = None, mends: bool = True) ->
             continue
         if isinstance(values, str) and bare is not None:
             values = {bare: values}
+        if isinstance(values, list) and values and lists is not None and all(isinstance(item, dict) for item in values):
+            values = {lists: values}
         if isinstance(values, dict):
             yield Line(number=number, values=values)
         else:

@@ -36,6 +36,7 @@ from archiver.pipeline.reception import Reception
 from archiver.pipeline.recovery import Recovery
 from archiver.pipeline.renewal import Renewal
 from archiver.pipeline.settler import Settler
+from archiver.pipeline.shelf import Shelf
 from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.pipeline.turns import Turns
@@ -61,15 +62,18 @@ class Pipeline:
     now: Callable[[], datetime]
     luck: Callable[[], float]
     new_id: Callable[[], str]
+    #: Seconds on a clock that nobody sets. One that stands still: the number of copiers is not tuned.
+    elapsed: Callable[[], float] = lambda: 0.0
     limits: tuple[Limit, ...] = ()
     #: None: this process does not ask whether it could keep the result.
     preflight: Preflight | None = None
     doors: Doors = field(default_factory=Doors)
+    shelf: Shelf = field(default_factory=Shelf)
 
     @property
     def turns(self) -> Turns:
         """Who comes next, and when."""
-        return Turns(catalogue=self.catalogue, owner=self.owner.id, doors=self.doors)
+        return Turns(catalogue=self.catalogue, owner=self.owner.id, doors=self.doors, shelf=self.shelf)
 
     @property
     def gathering(self) -> Gathering:

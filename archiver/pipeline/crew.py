@@ -7,10 +7,7 @@ nothing about the work; it only knows who is busy.
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-import structlog
 
 from archiver.catalogue import Submission
 from archiver.core.model import Outcome, Ticket
@@ -19,6 +16,8 @@ from archiver.pipeline import Pipeline
 from archiver.pipeline.batching import Gathered
 from archiver.pipeline.gang import Gang, Take, Task
 from archiver.pipeline.settler import Batcher
+from archiver.pipeline.slots import Slots
+from archiver.pipeline.tally import Tally
 
 #: How often somebody looks whether postponed work has become due, or another process has left some.
 LOOK_AGAIN_S = 1.0
@@ -28,24 +27,6 @@ PATIENCE_WITH_ACCEPTED = timedelta(minutes=10)
 POLLERS = 16
 #: Outputs of one provider that are taken in side by side.
 COLLECTORS = 2
-MOST_TROUBLES_KEPT = 1000
-
-log = structlog.get_logger("archiver")
-
-
-@dataclass(slots=True)
-class Tally:
-    """What happened in this run. The catalogue knows what stands; this only feeds progress and exit codes.
-
-    `troubles` holds the last error of images that are still waiting, by id.
-    """
-
-    asked: int = 0
-    stored: int = 0
-    bytes: int = 0
-    postponed: int = 0
-    lost: int = 0
-    troubles: dict[str, str] = field(default_factory=dict)
 
 
 class Crew:
@@ -80,7 +61,10 @@ class Crew:
         self._counting = threading.Lock()
         self._batcher = Batcher(self._settle)
         self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
-        self._copiers = Gang("copy", self._claim, copies, failed=self._fail, idle=self._news.set)
+        self._slots = Slots(copies, pipeline.elapsed)
+        self._copiers = Gang(
+            "copy", self._claim, copies, failed=self._fail, idle=self._news.set, limit=lambda: self._slots.limit
+        )
         self._askers = [
             Gang(f"{name}-{provider.name}", step, most, failed=self._fail, idle=self._news.set)
             for provider in (pipeline.providers.values() if asks else ())
@@ -102,6 +86,7 @@ class Crew:
         self._settler.join()
         if self._error is not None and kind is None:
             raise self._error
+        self.pipeline.turns.give_back()  # after a failure of the catalogue, the next process frees them
         self.pipeline.catalogue.scrub()
 
     def stop(self) -> None:
@@ -272,28 +257,9 @@ class Crew:
             outcome = self.pipeline.copy(ticket)
         finally:
             self._batcher.end(outcome)
+        size = outcome.fetched.size if outcome.fetched else 0
+        self._slots.done(size, is_full=self._copiers.is_full)
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         for outcome, (item, is_stored) in zip(outcomes, self.pipeline.settler.settle(outcomes), strict=True):
-            ticket, fetched = outcome.ticket, outcome.fetched
-            if is_stored:
-                self.tally.stored += 1
-                self.tally.troubles.pop(ticket.image_id, None)
-                self.tally.bytes += fetched.size if fetched else 0
-                keys = [receipt.key for receipt in outcome.receipts]
-                log.info("stored", image=ticket.image_id, job=ticket.job, keys=keys, size=fetched and fetched.size)
-            else:
-                self.tally.postponed += 1
-                if len(self.tally.troubles) < MOST_TROUBLES_KEPT:
-                    is_kept = bool(item.spooled or (ticket.spooled and not item.unspool))
-                    self.tally.troubles[ticket.image_id] = f"{'(safe on this disk) ' * is_kept}{item.error}"
-                log.warning(
-                    "postponed",
-                    image=ticket.image_id,
-                    job=ticket.job,
-                    attempt=ticket.attempts + 1,
-                    error=item.error,
-                    rescued=item.spooled is not None,
-                    source=str(ticket.url) if ticket.url else None,
-                    again=item.not_before and item.not_before.isoformat(),
-                )
+            self.tally.take(outcome, item, is_stored=is_stored)

@@ -89,7 +89,7 @@ class Restore:
             raise UsageError(f"{target} is there: --yes sets it aside and restores; --drill only tries")
         with workroom(self.data_dir / "parts", self.owner) as folder:
             path, told = self._prepare(key, folder)
-            aside = put_in_place(path, target, self.owner, f"replaced-{self.now():%Y%m%dT%H%M%SZ}")
+            aside = put_in_place(path, target, self.owner, f"replaced-{self.now():%Y%m%dT%H%M%S.%fZ}")
         return replace(told, aside=aside)
 
     def _prepare(self, key: str, folder: Path) -> tuple[Path, Restored]:

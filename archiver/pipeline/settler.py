@@ -106,7 +106,8 @@ class Settler:
         deadline = ticket.deadline
         if outcome.evidence:
             deadline = min(deadline, policy.decide_deadline(outcome.evidence, now)[0])
-        recorded = [(store, key) for (image_id, store), key in keys.items() if image_id == ticket.image_id]
+        stores = {want.store for want in ticket.wants} | {copy.store for copy in ticket.copies}
+        recorded = [(store, key) for store in sorted(stores) if (key := keys.get((ticket.image_id, store)))]
         not_before = min(
             (
                 policy.next_attempt(

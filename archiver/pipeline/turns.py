@@ -3,7 +3,7 @@ copiers. It claims and looks ahead; it fetches nothing, and what it passes over 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -11,6 +11,7 @@ from archiver.catalogue import Catalogue, Resting
 from archiver.core import policy
 from archiver.core.model import Outcome, Ticket
 from archiver.pipeline.preflight import Preflight
+from archiver.pipeline.shelf import Purpose, Shelf, host_of
 from archiver.resilience import Doors, Word
 
 #: A transfer's total time limit stays below this: an owner that hangs longer loses its claim.
@@ -24,6 +25,7 @@ class Turns:
     catalogue: Catalogue
     owner: str
     doors: Doors
+    shelf: Shelf = field(default_factory=Shelf)
 
     def claim(
         self,
@@ -36,8 +38,11 @@ class Turns:
     ) -> Ticket | None:
         """Claim the next image, and pass its host's gate. None when nothing is due; see `Pipeline.next_to_copy`."""
         hosts = self.doors.hosts
+        purpose: Purpose = (tried_before, None if generations is None else tuple(generations))
         with hosts.choosing:
             resting = Resting() if tried_before else self._resting(now)
+            # What was claimed before its host began to rest keeps its place in the catalogue.
+            self._give_back(self.shelf.give_back(resting.hosts) if resting.hosts else [])
             claim = partial(self.catalogue.images.claim, self.owner, now, LEASE, generations=generations)
             # The first probe is the nearest deadline. After it any image: a hundred that never come would be the
             # nearest deadlines for hours, and keep the gate of a healthy host closed.
@@ -45,18 +50,38 @@ class Turns:
                 if tickets := claim(probe=(host, luck)):
                     return self._enter(tickets[0], now)
             for crowded in self._crowded(copiers):
-                if tickets := claim(tried_before=tried_before, except_hosts=crowded, resting=resting):
-                    return self._enter(tickets[0], now)
+                ticket = self.shelf.take(purpose, crowded)
+                if ticket is None and (
+                    tickets := claim(
+                        tried_before=tried_before,
+                        except_hosts=crowded,
+                        resting=resting,
+                        limit=self.shelf.how_many(purpose),
+                    )
+                ):
+                    ticket = tickets[0]
+                    self.shelf.put(tickets[1:])
+                if ticket is not None:
+                    return self._enter(ticket, now)
         return None
 
+    def give_back(self) -> None:
+        """Release what was claimed and will not be copied: this process leaves."""
+        with self.doors.hosts.choosing:
+            self._give_back(self.shelf.give_back())
+
+    def _give_back(self, tickets: list[Ticket]) -> None:
+        if tickets:
+            self.catalogue.images.release(tickets)
+
     def _enter(self, ticket: Ticket, now: datetime) -> Ticket:
-        if host := _host(ticket):
+        if host := host_of(ticket):
             self.doors.hosts.enter(host, now, urgent=True)
         return ticket
 
     def done(self, ticket: Ticket, outcome: Outcome | None, now: datetime, luck: float) -> None:
         """Say what a claimed image's host did. `outcome` is None when a fault of our own came between."""
-        host = _host(ticket)
+        host = host_of(ticket)
         if host is None:
             return
         word = Word("refused")  # nobody was asked
@@ -123,8 +148,3 @@ class Turns:
 
 def _soon(opening: datetime, now: datetime) -> datetime:
     return now if opening - now <= policy.WORTH_WAITING else opening
-
-
-def _host(ticket: Ticket) -> str | None:
-    """Whom a ticket's bytes are asked of, None when they lie here."""
-    return ticket.url.authority if ticket.url is not None and ticket.spooled is None else None

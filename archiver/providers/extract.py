@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from archiver.core.model import Output
+from archiver.core.prose import Rank, Sight, base64_at, decode, rank, sights
 from archiver.core.tempurl import TemporaryURL, unescape_url
-from archiver.providers.prose import Rank, Sight, base64_at, decode, rank, sights
 
 DEEPEST = 40
 """Levels of JSON. No answer is nested deeper; what is would be an attack on the stack."""

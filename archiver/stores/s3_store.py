@@ -1,4 +1,4 @@
-"""S3 by its own SDK's signer: botocore signs, the engine carries, boto3 lists, deletes, presigns and reads rules.
+"""S3: `sigv4` signs, the engine carries; boto3 finds the credentials, lists, deletes, presigns and reads rules.
 
 Image bytes never pass through the SDK, and the SDK never retries. It refuses to know OSS.
 """
@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import boto3
 import botocore.session
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
 from botocore.exceptions import (
@@ -35,6 +33,7 @@ from archiver.stores.lifecycle import s3_rules, some, touching
 from archiver.stores.objects import Dialect, ObjectStore, Proof, bucket_and_prefix, etag_is_md5_of, is_single_host
 from archiver.stores.replies import CLOCK, Hint, fault
 from archiver.stores.s3 import Settings
+from archiver.stores.sigv4 import NOTHING, sign
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -44,7 +43,6 @@ for _logger in ("boto3", "botocore", "s3transfer"):
 
 _Style = Literal["auto", "path", "virtual"]
 _CHECKSUM = "x-amz-checksum-sha256"
-_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # sha256 of no bytes
 _LONGEST = timedelta(days=7)
 _DENIED = "denied; the credentials need s3:PutObject and s3:GetObject on the prefix (s3:ListBucket to list)"
 
@@ -128,10 +126,21 @@ class S3Store(ObjectStore):
     def _sign(self, method: str, key: str, headers: Mapping[str, str], body: Body | None) -> tuple[str, dict[str, str]]:
         with _translated(f"{self.name}: credentials"):
             access = self._access
-            request = AWSRequest(method=method, url=access.base + quote(key, safe="/~"), headers=dict(headers))
-            request.context["archiver_sha256"] = body.sha256 if body is not None else _NOTHING
-            _KnownPayload(access.credentials(), "s3", access.region).add_auth(request)
-        return str(request.url), dict(request.headers.items())
+            credentials = access.credentials()
+        path = access.path + quote(key, safe="/~")
+        signed = sign(
+            method,
+            access.host,
+            path,
+            headers,
+            sha256=NOTHING if body is None else body.sha256,
+            key_id=str(credentials.access_key),
+            secret=str(credentials.secret_key),
+            token=credentials.token,
+            region=access.region,
+            now=self._outside.now(),
+        )
+        return access.origin + path, signed
 
     def _condition(self, body: Body) -> dict[str, str]:
         return {"if-none-match": "*", _CHECKSUM: base64.b64encode(bytes.fromhex(body.sha256)).decode("ascii")}
@@ -157,11 +166,12 @@ def _checksum(headers: Mapping[str, str]) -> str | None:
     return digest.hex() if len(digest) == 32 else None
 
 
-class _KnownPayload(S3SigV4Auth):
-    """The SDK's signer, told the digest that we have anyway instead of reading the body again."""
-
-    def payload(self, request: AWSRequest) -> str:
-        return str(request.context["archiver_sha256"])
+def _host(endpoint: SplitResult) -> str:
+    """Name and port as a client sends them: without the port that the scheme implies."""
+    name = endpoint.hostname or ""
+    host = f"[{name}]" if ":" in name else name
+    implied = {"http": 80, "https": 443}.get(endpoint.scheme)
+    return host if endpoint.port in (None, implied) else f"{host}:{endpoint.port}"
 
 
 class _Access:
@@ -183,8 +193,9 @@ class _Access:
         style = _style(settings.addressing, endpoint.hostname or "", endpoint.scheme, bucket)
         self.client = self._client(settings, style, outside)
         path = endpoint.path.rstrip("/")
-        where = f"{bucket}.{endpoint.netloc}{path}" if style == "virtual" else f"{endpoint.netloc}{path}/{bucket}"
-        self.base = f"{endpoint.scheme}://{where}/"
+        self.host = f"{bucket}.{_host(endpoint)}" if style == "virtual" else _host(endpoint)
+        self.path = f"{path}/" if style == "virtual" else f"{path}/{bucket}/"
+        self.origin = f"{endpoint.scheme}://{self.host}"
 
     def credentials(self) -> ReadOnlyCredentials:
         """The credentials of this moment: a role's change every hour."""

@@ -166,6 +166,8 @@ class BodyWriter:
         self._sink: io.BytesIO | BinaryIO = io.BytesIO()
         self._digest = hashlib.sha256()
         self._taken = 0
+        self._unhashed: list[bytes] = []
+        self._waiting = 0
         self.size = 0
 
     def announce(self, size: int) -> None:
@@ -176,17 +178,22 @@ class BodyWriter:
         """Append bytes. Raises `Transient` when the temporary folder takes no more."""
         # Without an announcement, whole grains keep the lock away from every single piece.
         self._make_room(self.size + len(piece), _GRAIN)
-        self._digest.update(piece)
         self.size += len(piece)
         try:
             self._sink.write(piece)
         except OSError as error:
             raise self._no_room(error) from error
+        # Not piece by piece: each call lets the other threads in, and they cost more than the hashing.
+        self._unhashed.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= _PIECE:
+            self._hash()
 
     def finish(self) -> Body:
         """The finished body. The writer may only be closed after that."""
         sink, self._sink = self._sink, io.BytesIO()
         taken, self._taken = self._taken, 0
+        self._hash()
         sha256 = self._digest.hexdigest()
         if isinstance(sink, io.BytesIO):
             # getvalue hands over the buffer itself, not a copy.
@@ -204,6 +211,11 @@ class BodyWriter:
         """Drop what was written, unless `finish` handed it over. Calling it again does nothing."""
         self._sink.close()
         self._release()
+
+    def _hash(self) -> None:
+        self._digest.update(b"".join(self._unhashed))
+        self._unhashed.clear()
+        self._waiting = 0
 
     def _make_room(self, size: int, grain: int) -> None:
         """Have `size` bytes of the budget, taken by the grain while there is room for that, or move to a file."""

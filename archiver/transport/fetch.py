@@ -220,7 +220,12 @@ class _Hop:
         if self._writer.size + len(piece) > self._limits.max_bytes:  # an older libcurl caps announced lengths only
             self._raised = self._too_big()
             return -1
-        return self._guarded(lambda: self._writer.write(piece))
+        try:
+            self._writer.write(piece)
+        except BaseException as error:  # noqa: BLE001 - raised again by `_fault`
+            self._raised = error
+            return -1
+        return None
 
     def _guarded(self, act: Callable[[], None]) -> int | None:
         """Run `act`; an exception must not pass through libcurl, so it is kept and raised behind it."""

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from archiver import config as configuration
 from archiver.catalogue import Catalogue, Owner
@@ -15,16 +14,16 @@ from archiver.config import Config
 from archiver.core.errors import UsageError
 from archiver.core.ports import Outside, Provider, Store
 from archiver.pipeline import Job, Pipeline
-from archiver.pipeline.backfill import Backfill
 from archiver.pipeline.inbox import Inbox
 from archiver.pipeline.preflight import Preflight
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
+from archiver.pipeline.shelf import Shelf
 from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.resilience import Doors, GatedStore, Paces
 from archiver.transport import AddressGuard, CurlEngine, FetchLimits
-from archiver.wiring import choose_stores, make_data_dir
+from archiver.wiring import make_data_dir
 from archiver.wiring.adapters import connect, request_settings, tariffs
 from archiver.wiring.budgets import budget_limits
 from archiver.wiring.key_watch import KeyWatch
@@ -68,16 +67,6 @@ class House:
             )
             for job in chosen
         ]
-
-    def backfill(self, stores: Sequence[str]) -> Backfill:
-        """The way in for URLs kept elsewhere; `stores` as in `choose_stores`."""
-        return Backfill(
-            catalogue=self.catalogue,
-            stores=choose_stores(self.config, stores),
-            zone=ZoneInfo(self.config.archiver.zone),
-            now=now,
-            new_id=new_id,
-        )
 
 
 def _serving(providers: Mapping[str, Provider], stack: ExitStack) -> list[Any]:
@@ -129,25 +118,32 @@ def _pipeline(
         settler=Settler(
             catalogue=catalogue, stores=stores, inbox=inbox, spool=spool, now=now, luck=luck, new_id=new_id
         ),
-        preflight=Preflight(
-            catalogue=catalogue,
-            stores=stores,
-            gates=doors.stores,
-            free=lambda: shutil.disk_usage(settings.data_dir).free,
-            min_free=settings.min_free,
-            spool_max=settings.spool_max,
-            now=now,
-            luck=luck,
-        ),
+        preflight=_preflight(config, catalogue, stores, doors),
         doors=doors,
         inbox=inbox,
         spool=spool,
         now=now,
         luck=luck,
         new_id=new_id,
+        elapsed=elapsed,
+        shelf=Shelf(elapsed),
         limits=budget_limits(config),
     )
     return stores, pipeline
+
+
+def _preflight(config: Config, catalogue: Catalogue, stores: Mapping[str, Store], doors: Doors) -> Preflight:
+    settings = config.archiver
+    return Preflight(
+        catalogue=catalogue,
+        stores=stores,
+        gates=doors.stores,
+        free=lambda: shutil.disk_usage(settings.data_dir).free,
+        min_free=settings.min_free,
+        spool_max=settings.spool_max,
+        now=now,
+        luck=luck,
+    )
 
 
 def _paces(config: Config) -> Paces:

@@ -29,7 +29,8 @@ from tests.world import ROOT
 def test_f021_every_transaction_takes_its_lock_at_once() -> None:
     """A BEGIN that only reads at first is refused at its first write when somebody else writes; so there is none.
 
-    The one savepoint is set inside a transaction that has its lock (`Rebuilding.add`): it begins none.
+    The one savepoint is set inside a transaction that has its lock (`Rebuilding.add`): it begins none. The one plain
+    BEGIN is for temporary tables (`Database.scratch`), which nobody else has.
     """
     begins = [
         (path.name, match[0].lower())
@@ -38,7 +39,13 @@ def test_f021_every_transaction_takes_its_lock_at_once() -> None:
             r"\"\s*(begin(?: \w+){0,2}|savepoint \w+)\s*\"", path.read_text("utf-8"), re.IGNORECASE
         )
     ]
-    assert sorted(begins) == [("database.py", '"begin immediate"'), ("rebuilding.py", '"savepoint one"')]
+    assert sorted(begins) == [
+        ("database.py", '"begin immediate"'),
+        ("database.py", '"begin"'),
+        ("rebuilding.py", '"savepoint one"'),
+    ]
+    database = (ROOT / "archiver" / "catalogue" / "database.py").read_text("utf-8")
+    assert database.partition("def scratch(")[2].partition("\n    def ")[0].count('"begin"') == 1
     rebuilding = (ROOT / "archiver" / "catalogue" / "rebuilding.py").read_text("utf-8")
     begun = r"self\._database\.write\(\) as db:\n\s+for item in told:\n\s+db\.execute\(\"savepoint one\"\)"
     assert re.search(begun, rebuilding)

@@ -132,9 +132,9 @@ def life(folder: Path, stage: str, **options: Any) -> Iterator[tuple[Life, dict[
                 access_key_id=SecretReference("env:K3"),
                 access_key_secret=SecretReference("env:S3"),
             )
-            return {
-                "bare": s3.connect("bare", settings, replace(outside, secret=lambda reference: keys[reference.text]))
-            }
+            # The double judges signatures by the machine's time.
+            own = replace(outside, secret=lambda reference: keys[reference.text], now=lambda: datetime.now(UTC))
+            return {"bare": s3.connect("bare", settings, own)}
 
         data = folder / "user" / "data"
         (data / "stores").mkdir(parents=True)

@@ -23,7 +23,7 @@ from archiver.catalogue import Catalogue, Draft, Owner
 from archiver.core import policy
 from archiver.core.model import Answer, Promise, Wish
 from archiver.pipeline import Job, Pipeline
-from archiver.pipeline.backfill import Backfill
+from archiver.pipeline.backfill import Backfill, Source
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
 from archiver.pipeline.transfer import Carrier
@@ -194,7 +194,8 @@ class VirtualWorld:
             now=self.time,
             new_id=self.new_id,
         )
-        report = backfill.take_in("list.csv", io.StringIO(f"url,prompt\n{address},a fox\n"))
+        stream = io.BytesIO(f"url,prompt\n{address},a fox\n".encode())
+        report = backfill.take_in(Source(name="list.csv", path=None, stream=stream))
         assert not report.broken
         return next(iter(report.counts))
 

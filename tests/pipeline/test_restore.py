@@ -144,7 +144,7 @@ def test_a_catalogue_with_rows_is_replaced_only_on_request_and_kept(tmp_path: Pa
         assert rows(shop, "select id from generations") == []
         shop.catalogue.close()
         assert told.aside is not None and files(shop) == ["catalogue.db", told.aside.name]
-        assert told.aside.name == "catalogue.replaced-20261120T090000Z"
+        assert told.aside.name == "catalogue.replaced-20261120T090000.000000Z"
         old = Catalogue.open_file(told.aside)
         assert old.generations.standing("g0") is not None
         old.close()

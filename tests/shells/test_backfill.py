@@ -189,17 +189,17 @@ def test_odd_bytes_odd_files_and_several_at_once(world: World, source: ImageSour
     (world.folder / "bom.csv").write_text(f'\ufeff"url","prompt"\n"{urls[3]}","all quoted"\n', "utf-8")
     done = world.run("backfill", "latin.csv", "more.ndjson", "no-header.csv", "empty.csv", "bom.csv")
     assert done.returncode == 1
-    assert "no-header.csv:1: the first line of a CSV file must name the columns" in done.stderr
-    assert "empty.csv:1: " in done.stderr
-    assert "3 images archived, 0 lost" in done.stderr
+    assert "no-header.csv: 1 waiting, 0 broken" in done.stderr, "a first line with a URL is no header"
+    assert "empty.csv:1: the first line of a CSV file must name the columns" in done.stderr
+    assert "4 images archived, 0 lost" in done.stderr
     assert "latin.csv:2: not UTF-8 text" in done.stderr
     prompts = {row["prompt"] for row in world.rows("images")}
-    assert prompts == {"nul\ufffd inside", "and more", "all quoted"}
+    assert prompts == {"caf\ufffd", "nul\ufffd inside", "and more", "all quoted"}
     escaped = source.add("/escaped.png?a=1&b=2", png("escaped"))
     line = json.dumps({"url": escaped.replace("&", "&amp;"), "prompt": "out of a web page"})
     (world.folder / "more.ndjson").write_text(line + "\n", "utf-8")
     gone = world.run("backfill", "more.ndjson", "gone.csv")
-    assert len(world.rows("images")) == 3, "a name that was mistyped stops the command before anything is taken in"
+    assert len(world.rows("images")) == 4, "a name that was mistyped stops the command before anything is taken in"
     assert gone.returncode == 2 and "cannot read gone.csv: No such file or directory" in gone.stderr
     folder = world.run("backfill", str(tmp_path))
     assert folder.returncode == 2 and "Is a directory" in folder.stderr

@@ -99,19 +99,18 @@ def sights(text: str) -> Iterator[Sight]:
 
 def rank(text: str, url: TemporaryURL) -> Rank:
     """How sure it is that the URL, whose text this is, leads to an image."""
-    path, query = _path_and_query(text)
+    path, _ = _path_and_query(text)
     if _OTHER_PATH.search(path):
         return Rank.PAGE
-    looks = (
-        _IMAGE_PATH.search(path)
-        or _IMAGE_QUERY.search(query)
-        or _IMAGE_HOST.search(url.host)
-        or host_lifetime(url)
-        or is_signed(url)
-    )
-    if not looks:
+    if not (names_an_image(text, url) or host_lifetime(url) or is_signed(url)):
         return Rank.LINK
     return Rank.ORNAMENT if _ORNAMENT.search(url.host + path) else Rank.IMAGE
+
+
+def names_an_image(text: str, url: TemporaryURL) -> bool:
+    """Whether the path, the query or the host of the URL, whose text this is, says that it is an image."""
+    path, query = _path_and_query(text)
+    return bool(_IMAGE_PATH.search(path) or _IMAGE_QUERY.search(query) or _IMAGE_HOST.search(url.host))
 
 
 def _path_and_query(text: str) -> tuple[str, str]:
