@@ -11,6 +11,8 @@ FIRST = 8
 #: What counts as faster in the beginning, when the number is doubled; later, when it is nudged up; and as no slower,
 #: when it is nudged down: of two numbers that bring as much, the smaller one costs less.
 MUCH, LITTLE, NO_LESS = 1.25, 1.02, 0.98
+#: The same while this process keeps a processor busy: more at once would only crowd each other, and fewer cost less.
+CROWDED_MORE, CROWDED_LESS = 1.15, 0.92
 NUDGE = 1.25
 
 
@@ -29,9 +31,11 @@ class Climb:
         """At the foot. `most` is never exceeded, and few are enough where more are not allowed."""
         return cls(limit=min(FIRST, most), most=most)
 
-    def step(self, rate: float) -> "Climb":
-        """The next number to try, after this one brought `rate` (in whatever unit, always the same)."""
-        helped = rate > self.rate * (MUCH if self.is_doubling else LITTLE if self.is_rising else NO_LESS)
+    def step(self, rate: float, *, is_busy: bool = False) -> "Climb":
+        """The next number to try, after this one brought `rate` (in whatever unit, always the same). `is_busy`: the
+        process kept at least one processor busy meanwhile."""
+        more, no_less = (CROWDED_MORE, CROWDED_LESS) if is_busy else (LITTLE, NO_LESS)
+        helped = rate > self.rate * (MUCH if self.is_doubling else more if self.is_rising else no_less)
         is_rising = self.is_rising if helped else not self.is_rising
         is_doubling = self.is_doubling and helped
         if is_rising:

@@ -62,8 +62,9 @@ class Pipeline:
     now: Callable[[], datetime]
     luck: Callable[[], float]
     new_id: Callable[[], str]
-    #: Seconds on a clock that nobody sets. One that stands still: the number of copiers is not tuned.
+    #: Seconds on a clock that nobody sets (one that stands still: copiers are not tuned), and those of processors.
     elapsed: Callable[[], float] = lambda: 0.0
+    worked: Callable[[], float] = lambda: 0.0
     limits: tuple[Limit, ...] = ()
     #: None: this process does not ask whether it could keep the result.
     preflight: Preflight | None = None

@@ -61,7 +61,7 @@ class Crew:
         self._counting = threading.Lock()
         self._batcher = Batcher(self._settle)
         self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
-        self._slots = Slots(copies, pipeline.elapsed)
+        self._slots = Slots(copies, pipeline.elapsed, pipeline.worked)
         self._copiers = Gang(
             "copy", self._claim, copies, failed=self._fail, idle=self._news.set, limit=lambda: self._slots.limit
         )

@@ -164,7 +164,9 @@ class Batcher:
             self._copying -= 1
             if outcome is not None:
                 self._waiting.append(outcome)
-            self._changed.notify_all()
+            # Only when the settler may have something to do: waking it for every image costs more than settling one.
+            if len(self._waiting) in (1, MOST_IN_A_BATCH) or not self._copying:
+                self._changed.notify_all()
 
     @property
     def is_idle(self) -> bool:

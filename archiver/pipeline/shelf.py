@@ -28,6 +28,8 @@ class Shelf:
         self._purpose: Purpose = (None, None)
         self._many = 1
         self._filled_at = 0.0
+        self._hosts: Collection[str] = ()
+        self._asked_at: float | None = None
 
     def how_many(self, purpose: Purpose) -> int:
         """How many to claim now. One where tickets lie here for another purpose, or of passed hosts."""
@@ -37,6 +39,15 @@ class Shelf:
         self._many = min(self._many * 2, MOST) if now - self._filled_at < MOMENT_S else max(self._many // 2, 1)
         self._filled_at, self._purpose = now, purpose
         return self._many
+
+    def hosts(self, ask: Callable[[], Collection[str]]) -> Collection[str]:
+        """Every host of which something is still to be fetched, as it was a moment ago."""
+        if self._elapsed is None:
+            return ask()
+        now = self._elapsed()
+        if self._asked_at is None or now - self._asked_at >= MOMENT_S:
+            self._hosts, self._asked_at = ask(), now
+        return self._hosts
 
     def take(self, purpose: Purpose, except_hosts: Collection[str]) -> Ticket | None:
         """The first ticket for this purpose, but of none of these hosts."""

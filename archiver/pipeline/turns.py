@@ -141,7 +141,7 @@ class Turns:
         most = policy.most_at_one_host(copiers)
         crowded = self.doors.hosts.crowded(most, proven=True)
         unproven = self.doors.hosts.crowded(most, proven=False)
-        if crowded == unproven or not self.catalogue.images.waiting_hosts() - crowded:
+        if crowded == unproven or crowded.issuperset(self.shelf.hosts(self.catalogue.images.waiting_hosts)):
             return [unproven]
         return [crowded, unproven]
 

@@ -27,7 +27,7 @@ from archiver.wiring import make_data_dir
 from archiver.wiring.adapters import connect, request_settings, tariffs
 from archiver.wiring.budgets import budget_limits
 from archiver.wiring.key_watch import KeyWatch
-from archiver.wiring.surroundings import elapsed, luck, new_id, now, resolve_secret
+from archiver.wiring.surroundings import elapsed, luck, new_id, now, resolve_secret, worked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +126,7 @@ def _pipeline(
         luck=luck,
         new_id=new_id,
         elapsed=elapsed,
+        worked=worked,
         shelf=Shelf(elapsed),
         limits=budget_limits(config),
     )

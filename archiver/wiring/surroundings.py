@@ -32,6 +32,11 @@ def elapsed() -> float:
     return time.monotonic()
 
 
+def worked() -> float:
+    """Seconds that processors have given this process."""
+    return time.process_time()
+
+
 def new_id() -> str:
     """A new identifier: a ULID in lower case, so that ids sort by time."""
     return str(ULID()).lower()

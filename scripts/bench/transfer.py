@@ -46,8 +46,8 @@ FAST = ("archiver", "rclone", "curl")
 QUICK = (
     Course(name="100 KB TLS", scheme="https", size=100_000, count=2000),
     Course(name="100 KB plain", scheme="http", size=100_000, count=2000, only=FAST),
-    Course(name="6 MB plain", scheme="http", size=6_000_000, count=60, slots=4, only=FAST),
-    Course(name="6 MB TLS", scheme="https", size=6_000_000, count=60, slots=4, only=FAST),
+    Course(name="6 MB plain", scheme="http", size=6_000_000, count=100, slots=4, only=FAST),
+    Course(name="6 MB TLS", scheme="https", size=6_000_000, count=100, slots=4, only=FAST),
 )
 FULL = (
     Course(name="100 KB TLS", scheme="https", size=100_000, count=4000),

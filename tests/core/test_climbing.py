@@ -51,3 +51,16 @@ def test_it_follows_a_change() -> None:
     for _ in range(40):
         climb = climb.step(climb.limit * 5.0)
     assert climb.limit > 64
+
+
+def test_while_a_processor_is_busy_fewer_are_enough() -> None:
+    """Of numbers that bring nearly as much, a busy process takes the smallest: the others only crowd each other."""
+
+    def rate(limit: int) -> float:
+        return 1000.0 + min(limit, 16)
+
+    calm = busy = Climb.start(64)
+    for _ in range(40):
+        calm, busy = calm.step(rate(calm.limit) * calm.limit), busy.step(rate(busy.limit), is_busy=True)
+    assert calm.limit > 40
+    assert busy.limit <= 4
