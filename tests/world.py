@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import zygote
+
 ROOT = Path(__file__).parents[1]
 ARCHIVER = (sys.executable, "-m", "archiver")
 
@@ -78,10 +80,13 @@ allow_cidrs = ["127.0.0.1/32"]
 
     def run(self, *arguments: str, text: str | None = None, timeout: float = 100) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
+        environ = self.environ
+        if done := zygote.run(arguments, cwd=self.folder, env=environ, text=text, timeout=timeout):
+            return done
         return subprocess.run(
             [*ARCHIVER, *arguments],
             cwd=self.folder,
-            env=self.environ,
+            env=environ,
             input=text,
             capture_output=True,
             text=True,

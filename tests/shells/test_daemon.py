@@ -79,7 +79,7 @@ def test_a_daemon_that_is_restarted_all_the_time_still_fires(world: World, tmp_p
                 daemon.wait(1)
             assert world.stop(daemon) == 0
             restarts += 1
-        assert restarts > 3
+        assert restarts >= 3, "each life is shorter than the period, however slow the machine"
         assert len(provider.charges) == _count(world, "ticks") == _count(world, "lineage")
 
 
