@@ -14,7 +14,7 @@ import click
 
 from archiver.cli.asking import open_catalogue
 from archiver.cli.filtering import filter_options, make_filter
-from archiver.cli.getting import into_file
+from archiver.cli.getting import free_path, into_file
 from archiver.cli.printing import csv_cells, plain, say
 from archiver.cli.running import Patience
 from archiver.core.errors import UsageError
@@ -157,13 +157,7 @@ def _write(target: str, lines: Iterable[str], force: bool) -> None:
         for line in lines:
             click.echo(line, nl=False)
         return
-    path = Path(target)
-    if path.is_dir():
-        raise UsageError(f"{plain(target)} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {plain(str(path.parent))}")
-    if path.exists() and not force:
-        raise UsageError(f"{plain(target)} is there already; --force replaces it")
+    path = free_path(target, force)
     into_file(path, force, lambda file: _fill(file, lines))
 
 

@@ -65,6 +65,14 @@ def get(ctx: click.Context, image_id: str, target: str, force: bool, store: str 
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         return
+    path = free_path(target, force)
+    used = into_file(path, force, lambda file: _bring(config, copies, file))
+    say(f"{plain(target)}: {used['size']} bytes from {used['store']}, sha256 {used['sha256']}")
+
+
+def free_path(target: str, force: bool) -> Path:
+    """Where a file may be written. Raises UsageError for a folder, for a file that is there (unless `force`), and where
+    there is no folder for it."""
     path = Path(target)
     if path.is_dir():
         raise UsageError(f"{plain(target)} is a folder; name a file")
@@ -72,8 +80,7 @@ def get(ctx: click.Context, image_id: str, target: str, force: bool, store: str 
         raise UsageError(f"there is no folder {plain(str(path.parent))}")
     if path.exists() and not force:
         raise UsageError(f"{plain(target)} is there already; --force replaces it")
-    used = into_file(path, force, lambda file: _bring(config, copies, file))
-    say(f"{plain(target)}: {used['size']} bytes from {used['store']}, sha256 {used['sha256']}")
+    return path
 
 
 def into_file(path: Path, force: bool, fill: Callable[[IO[bytes]], dict[str, Any]]) -> dict[str, Any]:
