@@ -41,11 +41,11 @@ class Alarm(Protocol):
 
 def run(house: House, alarm: Alarm) -> Iterator[Tally]:
     """Work until SIGTERM or SIGINT, reporting about once a second. Raises Unusable when another daemon is at work."""
-    pipeline = house.pipeline
-    jobs = house.jobs()
+    pipeline, jobs = house.pipeline, house.jobs()
     lock = SoleDaemon(house.config.archiver.data_dir / "daemon.lock")
     try:
-        with Crew(pipeline, copies=house.config.archiver.copies) as crew, stopped_by_signals(crew.stop):
+        crew = Crew(pipeline, copies=house.copies, companions=house.companions(always=True))
+        with crew, stopped_by_signals(crew.stop):
             failures: list[BaseException] = []
             complaints: dict[str, str] = {}
 

@@ -27,7 +27,7 @@ _TOO_EARLY = ("PYTHON", "LD_", "LC_", "LANG", "OPENSSL", "MALLOC", "SSLKEYLOGFIL
 _BEHIND = (
     "archiver.daemon", "archiver.wiring.house", "archiver.wiring.archive", "archiver.pipeline.crew",
     "archiver.pipeline.backfill", "archiver.providers.images", "archiver.providers.sandbox", "archiver.stores.local",
-    "archiver.stores.s3_store", "archiver.stores.oss_store", "sqlite_utils",
+    "archiver.stores.s3_store", "archiver.stores.s3_sdk", "archiver.stores.oss_store", "sqlite_utils",
 )  # fmt: skip
 _parents: dict[int, "Zygote"] = {}
 

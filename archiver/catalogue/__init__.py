@@ -39,6 +39,7 @@ from archiver.catalogue.restoring import Restoring
 from archiver.catalogue.reusing import Reusing
 from archiver.catalogue.reviving import Reviving
 from archiver.catalogue.rows import Arrival, Draft, InputRow, Settlement, Submission
+from archiver.catalogue.schema import migrate
 from archiver.catalogue.snapshots import Counts, Snapshots, schema_of
 from archiver.catalogue.statistics import Statistics
 from archiver.catalogue.ticks import Ticks
@@ -153,7 +154,7 @@ class Catalogue:
         """Open a catalogue whatever its name is, as `open` does: a snapshot, before it takes its place."""
         database = Database(path)
         try:
-            database.migrate()
+            migrate(database)
         except BaseException:
             database.close()
             raise

@@ -82,6 +82,7 @@ class Audit:
 
     def begin(self) -> None:
         """Forget what an earlier check noted."""
+        self._database.keep()
         for name, columns in _TABLES.items():
             self._database.rows(f"create temp table if not exists {name} ({columns}) without rowid")
             self._database.scratch(f"delete from temp.{name}")

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from archiver.catalogue.database import Connection, Database, as_text, as_time
 from archiver.catalogue.evidence import evidence_json
-from archiver.catalogue.rows import Arrival, Submission, keep_url, note, submission_of
+from archiver.catalogue.inserting import keep_url
+from archiver.catalogue.rows import Arrival, Submission, note, submission_of
 
 # By time, so that a million that wait for their next poll are passed over at once.
 _POLLS = """

@@ -23,7 +23,7 @@ _CLAIM = """
             and (images.claimed_by is null or images.claimed_until < :now)
             {free}
         order by {order} limit :limit
-    ) returning *
+    ) returning seq, id, generation_id, claim, claimed_by, deadline, attempts, state, spool, sha256
 """
 #: An attempt that lies further ahead than this was made before the clock was set back: its not-before time means
 #: nothing, and waiting for it could cost the image. Two processes that read the clock for one claim differ by less.
@@ -253,24 +253,32 @@ def ticket_of(db: Connection, row: Row) -> Ticket:
 
 def tickets_of(db: Connection, rows: Sequence[Row]) -> list[Ticket]:
     """The same of many, with three questions for all of them."""
-    copies: dict[str, list[Row]] = {row["id"]: [] for row in rows}
-    for copy in db.execute(_COPIES, (json.dumps(list(copies)),)):
-        copies[copy["image_id"]].append(copy)
-    asked = {row["id"]: row for row in db.execute(_ASKED, (json.dumps(list({row["generation_id"] for row in rows})),))}
-    urls = {row["seq"]: row["url"] for row in db.execute(_URLS, (json.dumps([row["seq"] for row in rows]),))}
+    wants: dict[str, list[Want]] = {row["id"]: [] for row in rows}
+    copies: dict[str, list[Copy]] = {image_id: [] for image_id in wants}
+    for image_id, store, key, state in db.execute(_COPIES, (json.dumps(list(copies)),)):
+        if state == "wanted":
+            wants[image_id].append(Want(store=store, key=key))
+        elif state == "confirmed":
+            copies[image_id].append(Copy(store=store, key=key))
+    generations = list({row["generation_id"] for row in rows})
+    asked = {
+        generation_id: (job or origin, as_time(created))
+        for generation_id, origin, job, created in db.execute(_ASKED, (json.dumps(generations),))
+    }
+    urls = dict(db.execute(_URLS, (json.dumps([row["seq"] for row in rows]),)).fetchall())
 
     def ticket(row: Row) -> Ticket:
-        held, generation, url = copies[row["id"]], asked[row["generation_id"]], urls.get(row["seq"])
+        (job, created_at), url = asked[row["generation_id"]], urls.get(row["seq"])
         return Ticket(
             image_id=row["id"],
             claim=row["claim"],
             owner=row["claimed_by"],
-            job=generation["job"] or generation["origin"],
-            created_at=as_time(generation["created_at"]),
+            job=job,
+            created_at=created_at,
             deadline=as_time(row["deadline"]),
             attempts=row["attempts"],
-            wants=tuple(Want(store=copy["store"], key=copy["key"]) for copy in held if copy["state"] == "wanted"),
-            copies=tuple(Copy(store=copy["store"], key=copy["key"]) for copy in held if copy["state"] == "confirmed"),
+            wants=tuple(wants[row["id"]]),
+            copies=tuple(copies[row["id"]]),
             url=TemporaryURL(url) if url else None,
             spooled=row["spool"] if row["state"] == "spooled" else None,
             sha256=row["sha256"],

@@ -1,18 +1,18 @@
 """Connections to the catalogue file, and the two ways to use one: a write transaction or a read.
 
 SQLite is opened through pysqlite3, whose wheel carries a version without the WAL-reset bug; where only an older SQLite
-can be had, the journal is TRUNCATE. One connection per thread and process. No statement of archiver's own is here.
+can be had, the journal is TRUNCATE. A connection serves one thread at a time, and only while it is at work: hundreds of
+threads that wait for providers need none, and what one has compiled serves the next. No statement of archiver's own is
+here.
 """
 
 import fcntl
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,13 @@ __all__ = ["Connection", "Database", "Row", "as_text", "as_time", "has_wal_fix",
 APPLICATION_ID = 0x41524348  # "ARCH"
 #: More than the house has: a full cache throws out the newest, which then is compiled again for every single row.
 MOST_STATEMENTS = 1000
-_VIEW = re.compile(r"create view (\w+)")
+#: For others who write: of this process, and of other ones.
+LONGEST_WAIT_S = 30.0
 
 
 def as_text(moment: datetime) -> str:
     """A time as the catalogue keeps it: fixed-width UTC text with milliseconds, `2026-11-20T09:15:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def as_time(text: str) -> datetime:
@@ -78,13 +79,15 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 class Database:
-    """The catalogue file. Threads may share an instance: each gets a connection of its own."""
+    """The catalogue file. Threads may share an instance: none meets another in a connection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
         self._all: list[tuple[int, Connection]] = []
-        self._lock = threading.Lock()
+        self._free: list[tuple[int, Connection]] = []
+        self._opening = threading.Lock()
+        self._writing = threading.Lock()
         self._wal = has_wal_fix(sqlite.sqlite_version_info)
 
     def create_file(self) -> None:
@@ -107,14 +110,53 @@ class Database:
 
     @property
     def connection(self) -> Connection:
-        """This thread's connection. After a fork the child opens its own: SQLite's must not be inherited."""
-        held: tuple[int, Connection] | None = getattr(self._local, "held", None)
-        if held is None or held[0] != os.getpid():
-            held = (os.getpid(), self._open())
-            self._local.held = held
-            with self._lock:
-                self._all.append(held)
+        """This thread's connection, which it keeps from now on: that of its transaction, if one is open."""
+        held = self._held() or self._take()
+        self._local.held, self._local.keeps = held, True
         return held[1]
+
+    def keep(self) -> None:
+        """Before temporary tables are made, which lie in a connection: this thread keeps its own from now on."""
+        _ = self.connection
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        """The connection that this thread has, else any that is free until the end of the block."""
+        if (mine := self._held()) is not None:
+            yield mine[1]
+            return
+        free, local = self._free, self._local  # others than those of now once somebody closes
+        held = local.held = self._take()
+        local.keeps = False
+        try:
+            yield held[1]
+        finally:
+            if not local.keeps:
+                local.held = None
+                free.append(held)
+
+    def _held(self) -> tuple[int, Connection] | None:
+        """What this thread has. After a fork the child opens its own: SQLite's must not be inherited."""
+        held: tuple[int, Connection] | None = getattr(self._local, "held", None)
+        return held if held is not None and held[0] == os.getpid() else None
+
+    def _take(self) -> tuple[int, Connection]:
+        """The one that was free last, since it knows most statements, or a new one. Who would open a new one waits for
+        whoever does: meanwhile one is given back."""
+        if (found := self._pop()) is None:
+            with self._opening:
+                if (found := self._pop()) is None:
+                    found = os.getpid(), self._open()
+                    self._all.append(found)
+        return found
+
+    def _pop(self) -> tuple[int, Connection] | None:
+        process = os.getpid()
+        with suppress(IndexError):
+            while (found := self._free.pop())[0] != process:
+                pass  # inherited by a fork; `_all` keeps it from being closed
+            return found
+        return None
 
     def _open(self) -> Connection:
         with self._fit_to_be("used"), locked_folder(self.path.parent):
@@ -122,7 +164,7 @@ class Database:
                 f"{self.path.absolute().as_uri()}?mode=rw",
                 uri=True,
                 isolation_level=None,
-                timeout=30.0,
+                timeout=LONGEST_WAIT_S,
                 check_same_thread=False,  # only so that close() may close them all
                 cached_statements=MOST_STATEMENTS,
             )
@@ -167,16 +209,21 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction: BEGIN IMMEDIATE, so that a busy database is waited for and not refused at once."""
-        connection = self.connection
-        with self._fit_to_be("written"):
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                self._rollback(connection)
-                raise
+        """One write transaction: BEGIN IMMEDIATE, so that a busy database is waited for and not refused at once. The
+        threads of a process wait for each other here: SQLite would have them look again after up to 100 ms."""
+        is_our_turn = self._writing.acquire(timeout=LONGEST_WAIT_S)
+        try:
+            with self._lent() as connection, self._fit_to_be("written"):
+                connection.execute("begin immediate")
+                try:
+                    yield connection
+                    connection.execute("commit")
+                except BaseException:
+                    self._rollback(connection)
+                    raise
+        finally:
+            if is_our_turn:
+                self._writing.release()
 
     @staticmethod
     def _rollback(connection: Connection) -> None:
@@ -185,14 +232,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """This thread's connection, for what is more than a question and writes nothing."""
-        with self._fit_to_be("read"):
-            yield self.connection
+        """A connection, for what is more than a question and writes nothing."""
+        with self._lent() as connection, self._fit_to_be("read"):
+            yield connection
 
     def rows(self, statement: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[Any]:
         """All rows of a read."""
-        with self._fit_to_be("read"):
-            return list(self.connection.execute(statement, parameters))
+        with self._lent() as connection, self._fit_to_be("read"):
+            return list(connection.execute(statement, parameters))
 
     def scratch(self, statement: str, rows: Iterable[Any] = ((),)) -> None:
         """Write into temporary tables of this thread's connection: they lie in a file of their own, and nobody who
@@ -207,73 +254,20 @@ class Database:
                 self._rollback(connection)
                 raise
 
-    def migrate(self) -> None:
-        """Bring the schema up to date; refuse a catalogue of a newer archiver.
-
-        Two processes may try at once: the whole is one transaction.
-        """
-        with self._fit_to_be("read"):
-            self._migrate()
-
-    def schema(self) -> tuple[str, tuple[str, ...]]:
-        """The newest migration that was applied (empty: none was), and those that wait. Refuses as `migrate` does, and
-        changes nothing."""
-        from sqlite_utils import Database as Tables  # late: a second process rarely has anything to migrate
-
-        from archiver.catalogue.migrations import migrations
-
-        with self._fit_to_be("read"):
-            tables: Any = Tables(self.connection)
-            names = tuple(migration.name for migration in migrations.pending(tables))
-            applied = {migration.name for migration in migrations.applied(tables)}
-        known = {migration.name for migration in migrations.pending(Tables(memory=True))}
-        if applied - known:
-            raise Unusable(f"{self.path} was made by a newer archiver ({max(applied - known)}): upgrade this one")
-        return max(applied, default=""), names
-
-    def _migrate(self) -> None:
-        from sqlite_utils import Database as Tables
-
-        from archiver.catalogue.migrations import migrations
-
-        tables: Any = Tables(self.connection)
-        _, names = self.schema()
-        views = resources.files("archiver.catalogue").joinpath("views.sql").read_text("utf-8")
-        stamp = _stamp(views)
-        if not names and self.rows("pragma user_version")[0][0] == stamp:
-            return
-        with self.write() as writer:
-            writer.execute(f"pragma application_id={APPLICATION_ID}")
-            migrations.apply(tables)
-            for statement in views.split(";\n"):
-                if named := _VIEW.search(statement):  # a view that the user added stays
-                    writer.execute(f"drop view if exists {named[1]}")
-                    writer.execute(statement)
-            writer.execute(f"pragma user_version={stamp}")
-
     def vacuum(self) -> None:
         """Write the file anew: what erased rows left in its pages goes. Others read meanwhile, and wait to write."""
-        with self._fit_to_be("written"):
-            self.connection.execute("vacuum")
+        with self._lent() as connection, self._fit_to_be("written"):
+            connection.execute("vacuum")
 
     def truncate_wal(self) -> None:
         """Move the write-ahead log into the file and empty it: scrubbed URLs stay readable in it otherwise."""
         if self._wal:
-            with self._fit_to_be("written"):
-                self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+            with self._lent() as connection, self._fit_to_be("written"):
+                connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def close(self) -> None:
-        """Close every thread's connection, but none that this process inherited by a fork."""
-        with self._lock:
-            for process, connection in self._all:
-                if process == os.getpid():
-                    connection.close()
-            self._all.clear()
-        self._local = threading.local()
-
-
-def _stamp(views: str) -> int:
-    """A 31-bit number for the text of the views: another text, and they are made anew."""
-    from zlib import crc32
-
-    return crc32(views.encode()) & 0x7FFFFFFF
+        """Close every connection, but none that this process inherited by a fork."""
+        connections, self._all, self._free, self._local = self._all, [], [], threading.local()
+        for process, connection in connections:
+            if process == os.getpid():
+                connection.close()

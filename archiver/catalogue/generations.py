@@ -11,16 +11,8 @@ from datetime import datetime
 from archiver.catalogue import budgets
 from archiver.catalogue.beginning import begin_next
 from archiver.catalogue.database import Database, as_text, as_time
-from archiver.catalogue.rows import (
-    Arrival,
-    Draft,
-    Standing,
-    Submission,
-    insert_arrival,
-    insert_generation,
-    note,
-    submission_of,
-)
+from archiver.catalogue.inserting import insert_arrival, insert_generation
+from archiver.catalogue.rows import Arrival, Draft, Standing, Submission, note, submission_of
 from archiver.core.budget import Limit
 from archiver.core.model import Json
 from archiver.core.pricing import Order

@@ -8,23 +8,13 @@ import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from archiver.catalogue import claiming
-from archiver.catalogue.awaiting import is_fresher, refresh
+from archiver.catalogue import adopting, claiming
 from archiver.catalogue.claiming import NOBODY, Resting
-from archiver.catalogue.database import Connection, Database, as_text, as_time
+from archiver.catalogue.database import Database, as_text, as_time
+from archiver.catalogue.inserting import forget_url
 from archiver.catalogue.reviving import Reviving
-from archiver.catalogue.rows import (
-    Arrival,
-    Draft,
-    Hopeless,
-    Settled,
-    Settlement,
-    forget_url,
-    insert_arrival,
-    insert_generation,
-    note,
-)
-from archiver.catalogue.settling import claim_of, is_all_stored, write_settlement
+from archiver.catalogue.rows import Arrival, Draft, Hopeless, Settled, Settlement, note
+from archiver.catalogue.settling import claim_of, whole_of, write_settlements
 from archiver.core.model import Ticket
 
 MOST_REWRITTEN = 1000
@@ -86,12 +76,8 @@ class Images:
     def settle(self, settlements: Sequence[Settlement], now: datetime) -> Settled:
         """Record the results of a batch of transfers; each under its claim, a stale one changes nothing."""
         with self._database.write() as db:
-            stored = {
-                (item.ticket.image_id, item.ticket.claim): generation
-                for item in settlements
-                if (generation := write_settlement(db, item, now)) is not None
-            }
-            whole = tuple(generation for generation in sorted(set(stored.values())) if is_all_stored(db, generation))
+            stored = write_settlements(db, settlements, now)
+            whole = whole_of(db, stored.values())
         return Settled(images=frozenset(stored), generations=whole)
 
     def is_whole(self, generation_id: str) -> bool:
@@ -99,26 +85,6 @@ class Images:
         statement = "select min(state in ('stored', 'lost', 'forgotten')) as whole from images where generation_id = ?"
         is_over = bool(self._database.rows(statement, (generation_id,))[0]["whole"])
         return is_over and Reviving(self._database).absent(generation_id) is None
-
-    def lineage_rows(self, image_ids: Sequence[str]) -> dict[str, dict[str, object]]:
-        """What a lineage record says of an image besides its copy: the columns of the view that do not name a store."""
-        rows = self._database.rows(
-            """
-            select g.prompt, g.job, g.provider, g.model, i.generation_id, i.id as image_id, i.parent_image_id,
-                g.created_at, i.content_type, i.width, i.height, i.revised_prompt, g.tags,
-                g.cost_micro / 1e6
-                    / coalesce(g.shares, (select count(*) from images as a where a.generation_id = g.id)) as cost_usd,
-                g.size as requested_size, g.parameters, g.continues, i.role,
-                (
-                    select json_group_array(json_object('sha256', n.sha256, 'image_id', n.image_id))
-                    from (select * from inputs where generation_id = g.id order by position) as n
-                ) as inputs
-            from images as i join generations as g on g.id = i.generation_id
-            where i.id in (select value from json_each(?))
-            """,
-            (json.dumps(list(image_ids)),),
-        )
-        return {row["image_id"]: dict(row) for row in rows}
 
     def unrecorded(self, image_id: str) -> list[dict[str, object]]:
         """Confirmed copies of an image whose lineage record is still missing."""
@@ -137,7 +103,7 @@ class Images:
         anew refreshes a pending or lost row.
         """
         with self._database.write() as db:
-            return [_adopt(db, draft, arrival, now) for draft, arrival in entries]
+            return adopting.adopt(db, entries, now)
 
     def hopeless(self, now: datetime) -> list[Hopeless]:
         """Unclaimed pending images whose time is over and whose last two tries were refused by the source. What a store
@@ -242,30 +208,3 @@ class Images:
     def waiting_hosts(self) -> set[str]:
         """Every host of which something is still to be fetched."""
         return {row["host"] for row in self._database.rows(claiming.WAITING_HOSTS)}
-
-
-def _adopt(db: Connection, draft: Draft, arrival: Arrival, now: datetime) -> str:
-    if arrival.url is None:
-        raise ValueError("only an image with a URL can be adopted")
-    known = db.execute(
-        "select id, generation_id, state, source, deadline from images where source_identity = ?"
-        " order by seq desc limit 1",
-        (arrival.url.identity,),
-    ).fetchone()
-    if known is None:
-        insert_generation(db, draft, "completed", now, None)
-        insert_arrival(db, draft.id, arrival, draft.stores, now)
-        return "new"
-    if draft.prompt and known["state"] in ("pending", "lost"):  # another file knew the URL alone
-        db.execute(
-            "update generations set prompt = ?, model = coalesce(model, ?)"
-            " where id = ? and prompt = '' and origin = 'backfill'",
-            (draft.prompt, draft.model, known["generation_id"]),
-        )
-    # Of a lost image the URL itself is gone; its redacted form carries a mark of the whole text.
-    if known["state"] not in ("pending", "lost") or not is_fresher(arrival, known["source"], known["deadline"]):
-        return "waiting" if known["state"] in ("pending", "spooled") else "known"
-    refresh(db, known["id"], arrival)
-    word = "requeued" if known["state"] == "lost" else "refreshed"
-    note(db, now, word, image_id=known["id"])
-    return word

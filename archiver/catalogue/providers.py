@@ -5,6 +5,26 @@ from datetime import datetime
 from typing import Any
 
 from archiver.catalogue.database import Database, as_text
+from archiver.core.alerting import MOST_COUNTED
+
+_PAUSED = "generations indexed by generations_paused where state = 'planned' and held = 0 and not_before is not null"
+# Every step of the recursion is one look into the index, however many requests wait for a provider.
+_RESTING = f"""
+    with recursive resting (provider) as (
+        select min(provider) from {_PAUSED}
+        union all
+        select (select min(provider) from {_PAUSED} and provider > resting.provider)
+        from resting where resting.provider is not null
+    ) select provider from resting where provider is not null
+"""
+_WAITING = f"""
+    select looked.*, (select error from generations where seq = newest) as error from (
+        select count(*) as generations, min(not_before) as until, max(seq) as newest from (
+            select not_before, seq from {_PAUSED} and provider = :provider and not_before > :now
+            order by not_before limit {MOST_COUNTED}
+        )
+    ) as looked
+"""
 
 
 class Providers:
@@ -35,19 +55,14 @@ class Providers:
         }
 
     def waiting(self, now: datetime) -> dict[str, dict[str, Any]]:
-        """What waits because a provider could not be asked or wanted a pause: how many generations, until when, why."""
-        rows = self._database.rows(
-            """
-            select provider, count(*) as generations, min(not_before) as until, error, max(seq)
-            from generations indexed by generations_paused
-            where state = 'planned' and held = 0 and not_before > :now group by provider order by provider
-            """,
-            {"now": as_text(now)},
-        )
-        return {
-            row["provider"]: {"generations": row["generations"], "until": row["until"], "error": row["error"]}
-            for row in rows
-        }
+        """What waits because a provider could not be asked or wanted a pause: how many generations (of very many, the
+        first `MOST_COUNTED`: then there are as many or more), until when, why."""
+        found = {}
+        for name in [row["provider"] for row in self._database.rows(_RESTING)]:
+            (row,) = self._database.rows(_WAITING, {"provider": name, "now": as_text(now)})
+            if row["generations"]:
+                found[name] = {"generations": row["generations"], "until": row["until"], "error": row["error"]}
+        return found
 
     def trial(self, generation_id: str) -> dict[str, Any]:
         """One generation, as a trial of its provider shows it."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from archiver.catalogue import rebuilt_rows as rows
 from archiver.catalogue.database import Connection, Database, is_refusal
-from archiver.catalogue.rows import Arrival, Draft, insert_arrival, insert_generation, note
+from archiver.catalogue.inserting import insert_arrival, insert_generation
+from archiver.catalogue.rows import Arrival, Draft, note
 
 BATCH = 300
 #: On the disk, not in memory, and gone with the connection: what this rebuild made itself, and what it has to do yet.

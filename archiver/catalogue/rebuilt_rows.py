@@ -9,7 +9,8 @@ from typing import Any
 
 from archiver.catalogue import budgets
 from archiver.catalogue.database import Connection, Row
-from archiver.catalogue.rows import Arrival, forget_url
+from archiver.catalogue.inserting import forget_url
+from archiver.catalogue.rows import Arrival
 from archiver.core.states import COPY, GENERATION, IMAGE
 
 STANDS_IN = "records refer to this image, and none tells of it"

@@ -1,7 +1,8 @@
-"""What a lineage record says beside the columns of the view: all that a rebuilt catalogue needs to go on working.
+"""What a lineage record says: the columns of the view, and all else that a rebuilt catalogue needs to go on working.
 
-The rest of the generation (budgets, reply, tick) and of the image, and its kin: the images and generations that it
-refers to and that no record of their own tells of, because nothing of them was archived yet. Read-only.
+Beside the view that is the rest of the generation (budgets, reply, tick) and of the image, and its kin: the images and
+generations that it refers to and that no record of their own tells of, because nothing of them was archived yet.
+Read-only.
 """
 
 import json
@@ -32,6 +33,31 @@ _REST = f"""
         )
     ) as generation
 """
+# Of thousands a minute, column by column: a document of each would be written here only to be read there.
+_INPUTS = """
+    iif(exists (select 1 from inputs where generation_id = g.id), (
+        select json_group_array({}) from (select * from inputs where generation_id = g.id order by position) as n
+    ), '[]')
+"""
+_VIEW = {
+    **{name: f"g.{name}" for name in "prompt job provider model created_at tags parameters continues".split()},
+    **{name: f"i.{name}" for name in "generation_id parent_image_id content_type width height".split()},
+    **{name: f"i.{name}" for name in ("revised_prompt", "role")},
+    "image_id": "i.id as image_id",
+    "inputs": _INPUTS.format("json_object('sha256', n.sha256, 'image_id', n.image_id)"),
+}
+_GENERATION = {
+    **{name: f"g.{name}" for name in (*GENERATION, *GENERATION_JSON, "size")},
+    "shares": "coalesce(g.shares, (select count(*) from images as a where a.generation_id = g.id))",
+    "input_types": _INPUTS.format("n.content_type"),
+}
+_TOLD = f"""
+    select {", ".join((*_VIEW.values(), *_GENERATION.values(), *(f"i.{name}" for name in IMAGE)))},
+        i.parent_image_id is not null or g.continues is not null
+            or exists (select 1 from inputs where generation_id = g.id) as has_kin
+    from json_each(?) as asked cross join images as i on i.id = asked.value
+    cross join generations as g on g.id = i.generation_id
+"""
 _PAIRS = ", ".join(f"'{name}', i.{name}" for name in IMAGE)
 _PICTURE = f"json_object({_PAIRS}) as image"
 _ASKED = """
@@ -51,23 +77,34 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def beside(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Per image: `generation` and `image`, the rest of each, and `kin`."""
+    def of(self, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Per image what a record says of it besides its copy: the columns of the view `lineage` that name no store,
+        `generation` and `image`, the rest of each, and `kin`."""
         ids = json.dumps(list(image_ids))
-        rows = self._database.rows(
-            f"""
-            select i.id, {_REST}, {_PICTURE} from images as i join generations as g on g.id = i.generation_id
-            where i.id in (select value from json_each(?))
-            """,
-            (ids,),
-        )
-        said = {str(row["id"]): _plain(row) | {"kin": []} for row in rows}
-        for row in self._database.rows(_KIN_IMAGES, (ids,)) + self._database.rows(_KIN_GENERATIONS, (ids,)):
-            kin = _plain(row)
-            said[kin.pop("of")]["kin"].append(kin)
-        for value in said.values():
-            del value["id"]
+        rows = self._database.rows(_TOLD, (ids,))
+        said = {row["image_id"]: _told(row) for row in rows}
+        if any(row["has_kin"] for row in rows):
+            for row in self._database.rows(_KIN_IMAGES, (ids,)) + self._database.rows(_KIN_GENERATIONS, (ids,)):
+                kin = _plain(row)
+                said[kin.pop("of")]["kin"].append(kin)
         return said
+
+
+def _told(row: Any) -> dict[str, Any]:
+    """A row of `_TOLD`, where the columns come in the order of these names, as a record tells it."""
+    values = iter(tuple(row))
+    said: dict[str, Any] = {name: next(values) for name in _VIEW}
+    generation: dict[str, Any] = {name: next(values) for name in _GENERATION}
+    image = {name: next(values) for name in IMAGE}
+    for part, names in ((said, ("tags", "parameters", "inputs")), (generation, (*GENERATION_JSON, "input_types"))):
+        for name in names:
+            text = part[name]
+            part[name] = [] if text == "[]" else {} if text == "{}" else json.loads(text)
+    cost = generation["cost_micro"]
+    said["cost_usd"] = None if cost is None else cost / 1e6 / generation["shares"]
+    said["requested_size"] = generation.pop("size")
+    said["generation"], said["image"], said["kin"] = generation, image, list[Any]()
+    return said
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from archiver.catalogue.counters import Counters
 from archiver.catalogue.database import Database, as_text
 from archiver.catalogue.searching import by_words
 from archiver.catalogue.stories import stories, story_of_image
+from archiver.core.alerting import MOST_COUNTED
 
 _IMAGE = """
     select i.id as image_id, i.generation_id, i.state, g.prompt, g.job, g.provider, g.model,
@@ -174,7 +175,8 @@ class Reports:
         return found
 
     def status(self, now: datetime) -> dict[str, Any]:
-        """What stands: images and generations by state, what is at risk, the nearest deadline, copies by store."""
+        """What stands: images and generations by state, what is at risk (`MOST_COUNTED`: as many or more), the nearest
+        deadline, copies by store."""
         waiting = self._ask(
             f"""
             select (select deadline from images indexed by images_due
@@ -187,8 +189,8 @@ class Reports:
                     select min(created_at) from images indexed by images_asleep
                     where state = 'pending' and not_before is not null)
                 ) as oldest_unarchived,
-                (select count(*) from images indexed by images_risk
-                    where state = 'pending' and {half_life("images")} <= :now) as at_risk
+                (select count(*) from (select 1 from images indexed by images_risk
+                    where state = 'pending' and {half_life("images")} <= :now limit {MOST_COUNTED})) as at_risk
             """,
             {"now": as_text(now)},
         )[0]

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from archiver.catalogue.awaiting import refresh
 from archiver.catalogue.database import Connection, Database
+from archiver.catalogue.inserting import insert_arrival
 from archiver.catalogue.rebuilt_rows import STANDS_IN, spool
-from archiver.catalogue.rows import Arrival, insert_arrival, note
+from archiver.catalogue.rows import Arrival, note
 from archiver.core.states import IMAGE
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from archiver.catalogue.database import APPLICATION_ID, Connection, Database, as_time, sqlite
 from archiver.catalogue.rows import note
+from archiver.catalogue.schema import newest
 from archiver.core.errors import Unusable
 
 #: What SQLite keeps beside a file while it is open, or was when somebody died.
@@ -68,10 +69,10 @@ class Snapshots:
 
 
 def schema_of(path: Path) -> tuple[str, tuple[str, ...]]:
-    """As `Database.schema`: the newest migration of a catalogue, and those that wait. Nothing is migrated."""
+    """As `schema.newest`: the newest migration of a catalogue, and those that wait. Nothing is migrated."""
     database = Database(path)
     try:
-        return database.schema()
+        return newest(database)
     finally:
         database.close()
 

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from archiver.catalogue.counters import Counters
 from archiver.catalogue.database import Database, as_text, as_time
-from archiver.catalogue.rows import Draft, insert_generation
+from archiver.catalogue.inserting import insert_generation
+from archiver.catalogue.rows import Draft
 
 
 class Ticks:

@@ -1,12 +1,12 @@
 """What somebody may have to be told of, and what they were told: the facts of alerts, and their memory.
 
-It reads and remembers; which facts are a condition, and when to say it again, is decided by `core.alerting`.
+It reads and remembers; which facts are a condition, and when to say it again, is decided by `core.alerting`. Of images
+it looks at no more than `MOST_COUNTED` of a kind, and says so when there are more: it is asked twice a minute.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from archiver.catalogue.batch_reports import BatchReports
 from archiver.catalogue.counters import Counters
@@ -16,6 +16,7 @@ from archiver.catalogue.reports import half_life
 from archiver.core.alerting import (
     AT_RISK_SHARE,
     BUDGET,
+    MOST_COUNTED,
     RECENT,
     Alert,
     Count,
@@ -32,6 +33,36 @@ _USED = """
     (julianday(:now) - julianday(i.created_at)) / max(julianday(i.deadline) - julianday(i.created_at), 1e-6)
 """
 _JOB = "coalesce(g.job, g.origin)"
+# By the kind of the alerts, the images that each looks at, the first of many by its index: what waits longest, and what
+# was lost or came most recently. Without the names of the indexes, SQLite would look at all that was ever lost. A limit
+# that is a parameter would have it compile the statement anew whenever it is asked.
+_LOOKS = {
+    "at-risk": f"""
+        select i.seq from images as i indexed by images_risk
+        where i.state = 'pending' and {half_life("i")} <= :now order by {half_life("i")} limit {MOST_COUNTED}
+    """,
+    "store": f"""
+        select i.seq from images as i indexed by images_unconfirmed
+        where i.state in ('pending', 'spooled') and i.fetched_at is not null and i.error is not null
+        order by i.fetched_at limit {MOST_COUNTED}
+    """,
+    "lost": f"""
+        select i.seq from (
+            select e.image_id from events as e indexed by events_lost
+            where e.kind = 'lost' and e.at >= :since order by e.at desc limit {MOST_COUNTED}
+        ) as recent cross join images as i on i.id = recent.image_id
+    """,
+    "odd": f"""
+        select i.seq from images as i indexed by images_odd
+        where i.state = 'stored' and i.archived_at >= :since and i.verdict <> 'ok'
+        order by i.archived_at desc limit {MOST_COUNTED}
+    """,
+}
+# One after the other, whatever SQLite thinks of the tables: it has no statistics.
+_SEEN = """
+    json_each(:seen) as seen cross join images as i on i.seq = seen.value
+    cross join generations as g on g.id = i.generation_id
+"""
 
 
 class Watching:
@@ -43,27 +74,19 @@ class Watching:
     def facts(self, now: datetime, purses: Sequence[Purse] = ()) -> Facts:
         """How things stand at `now`, as far as somebody may have to be told. `purses` are the budgets, as they are
         now."""
-        times = {"now": as_text(now), "since": as_text(now - RECENT), "share": AT_RISK_SHARE}
+        given = {"now": as_text(now), "since": as_text(now - RECENT)}
+        seen = {kind: [row["seq"] for row in self._database.rows(look, given)] for kind, look in _LOOKS.items()}
         return Facts(
-            failing=self._failing(times),
+            failing=self._failing(seen["at-risk"], now),
             unknown=self._unknown(),
-            waiting=self._waiting(),
-            lost=self._count(
-                f"select {_JOB} as job, count(distinct i.id) as images from events as e"
-                " join images as i on i.id = e.image_id join generations as g on g.id = i.generation_id"
-                " where e.kind = 'lost' and e.at >= :since and i.state = 'lost' group by 1 order by 1",
-                times,
-            ),
-            odd=self._count(
-                f"select {_JOB} as job, count(*) as images from images as i indexed by images_odd"
-                " join generations as g on g.id = i.generation_id"
-                " where i.state = 'stored' and i.archived_at >= :since and i.verdict <> 'ok' group by 1 order by 1",
-                times,
-            ),
+            waiting=self._waiting(seen["store"]),
+            lost=self._count(seen["lost"], "i.state = 'lost'"),
+            odd=self._count(seen["odd"], "i.verdict <> 'ok'"),
             spooled=Counters(self._database).one("spool", "spooled")[1],
             keys=Keys(self._database).refused(now),
             budgets=self._budgets(purses),
             uncollected=BatchReports(self._database).uncollected(),
+            crowded=frozenset(kind for kind, seqs in seen.items() if len(seqs) >= MOST_COUNTED),
         )
 
     def told(self) -> dict[tuple[str, str], Told]:
@@ -103,16 +126,14 @@ class Watching:
                 ],
             )
 
-    def _failing(self, times: Mapping[str, Any]) -> tuple[Failing, ...]:
+    def _failing(self, seen: Sequence[int], now: datetime) -> tuple[Failing, ...]:
         rows = self._database.rows(
             f"""
             select {_JOB} as job, count(*) as images, max({_USED}) as used, min(i.deadline) as deadline,
                 max(i.error) as error
-            from images as i indexed by images_risk join generations as g on g.id = i.generation_id
-            where i.state = 'pending' and {half_life("i")} <= :now and i.attempts > 0 and {_USED} > :share
-            group by 1 order by 1
+            from {_SEEN} where i.state = 'pending' and i.attempts > 0 and {_USED} > :share group by 1 order by 1
             """,
-            dict(times),
+            {"seen": json.dumps(seen), "now": as_text(now), "share": AT_RISK_SHARE},
         )
         return tuple(
             Failing(
@@ -132,7 +153,8 @@ class Watching:
                 coalesce(sum(coalesce(cost_micro, expected_micro)), 0) as cost,
                 sum(coalesce(cost_micro, expected_micro) is null) as unpriced
             from generations indexed by generations_doubtful
-            where state = 'unknown' and written_off_at is null group by 1 order by 1
+            where state = 'unknown' and written_off_at is null
+            group by generations.provider order by generations.provider
             """
         )
         return tuple(
@@ -167,22 +189,29 @@ class Watching:
             if (row["scope"], row["period"]) in limits
         )
 
-    def _waiting(self) -> tuple[Waiting, ...]:
+    def _waiting(self, seen: Sequence[int]) -> tuple[Waiting, ...]:
         """The settler begins each store's part of an image's error with the store's name."""
         rows = self._database.rows(
             """
             select c.store as store, count(*) as images, min(i.fetched_at) as since, max(i.error) as error
-            from images as i indexed by images_unconfirmed join copies as c on c.image_id = i.id
+            from json_each(:seen) as seen cross join images as i on i.seq = seen.value
+            cross join copies as c on c.image_id = i.id
             where i.state in ('pending', 'spooled') and i.fetched_at is not null and i.error is not null
                 and c.state = 'wanted'
                 and '; ' || i.error like '%; ' || c.store || ': %'
             group by 1 order by 1
-            """
+            """,
+            {"seen": json.dumps(seen)},
         )
         return tuple(
             Waiting(store=row["store"], images=row["images"], since=as_time(row["since"]), error=row["error"])
             for row in rows
         )
 
-    def _count(self, statement: str, times: Mapping[str, Any]) -> tuple[Count, ...]:
-        return tuple(Count(job=row["job"], images=row["images"]) for row in self._database.rows(statement, dict(times)))
+    def _count(self, seen: Sequence[int], condition: str) -> tuple[Count, ...]:
+        rows = self._database.rows(
+            f"select {_JOB} as job, count(distinct i.seq) as images from {_SEEN} where {condition}"
+            " group by 1 order by 1",
+            {"seen": json.dumps(seen)},
+        )
+        return tuple(Count(job=row["job"], images=row["images"]) for row in rows)

@@ -164,7 +164,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from dataclasses import asdict
 
     from archiver import wiring
-    from archiver.core.alerting import conditions
+    from archiver.core.alerting import MOST_COUNTED, conditions
     from archiver.core.budget import purses
 
     config, catalogue = open_catalogue(ctx)
@@ -180,6 +180,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         for name, value in standing.items():
             has_no_price = name == "unknown_price_usd" and value is None and standing["unknown_generations"]
             text = "unknown" if has_no_price else _as_line(value)
+            text += " or more" if name == "at_risk" and value >= MOST_COUNTED else ""
             click.echo(f"{name.replace('_', ' ') + ':':26}{text or '-'}")
         for alert in alerts:
             click.echo(f"alert ({alert.level}): {plain(alert.text)}")
@@ -190,9 +191,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
 
 def _as_line(value: Any) -> str:
+    from archiver.core.alerting import MOST_COUNTED
+
     if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
         return "; ".join(
-            f"{counted(row['generations'], 'generation')} for {name} until {row['until']}: {plain(row['error'])}"
+            f"{counted(row['generations'], 'generation')}{' or more' if row['generations'] >= MOST_COUNTED else ''}"
+            f" for {name} until {row['until']}: {plain(row['error'])}"
             for name, row in value.items()
         )
     if isinstance(value, dict):

@@ -177,7 +177,8 @@ def requeue(ctx: click.Context, image_id: str, text: str) -> None:
     wiring.open_catalogue(config).close()  # one that is not there must not be made for this
     house = open_for_work(ctx, config)
     generation_id = put_back(house.catalogue, image_id.lower(), url, wiring.now())
-    crew = Crew(house.pipeline, copies=1, asks=False, generations=[generation_id], try_all=True)
+    since = house.pipeline.now()
+    crew = Crew(house.pipeline, copies=1, asks=False, generations=[generation_id], tries_all_since=since)
     code = progress.close_with(crew, [], progress.work(crew))
     check_alerts(house)
     ctx.exit(code)

@@ -36,8 +36,9 @@ def open_for_work(ctx: click.Context, config: Any, *, daemon: bool = False) -> A
     from archiver.wiring.house import open_house
 
     talks = ctx.obj["verbose"] or (daemon and not sys.stderr.isatty())
-    wiring.set_up_logging("INFO" if talks or daemon else "WARNING" if not sys.stderr.isatty() else "ERROR")
-    return ctx.with_resource(open_house(config))
+    level = "INFO" if talks or daemon else "WARNING" if not sys.stderr.isatty() else "ERROR"
+    wiring.set_up_logging(level)
+    return replace(ctx.with_resource(open_house(config)), log_level=level)
 
 
 def check_secrets(config: Any, providers: Iterable[str], stores: Iterable[str]) -> None:
@@ -112,7 +113,7 @@ def run(ctx: click.Context, once: bool, job: str | None, wait: timedelta | None,
     opened = list(dict.fromkeys([*earlier, *planned]))
     if not opened and not troubles:
         say(what_is_next(config, {one.name for one in chosen}))
-    crew = Crew(house.pipeline, copies=house.config.archiver.copies, job=job, opened=opened)
+    crew = Crew(house.pipeline, copies=house.copies, job=job, opened=opened, companions=house.companions())
     signals = progress.work(crew, wait=wait)
     code = progress.close_with(crew, opened, signals)
     check_alerts(house)
@@ -179,7 +180,9 @@ def drain(ctx: click.Context, due: bool, dry_run: bool, as_json: bool) -> None:
     from archiver.pipeline.crew import Crew
 
     house = open_for_work(ctx, wiring.load_config(ctx.obj["config"]))
-    crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False, try_all=not due)
+    since = None if due else house.pipeline.now()
+    beside = house.companions(tries_all_since=since)
+    crew = Crew(house.pipeline, copies=house.copies, asks=False, tries_all_since=since, companions=beside)
     signals = progress.work(crew)
     code = progress.close_with(crew, [], signals)
     check_alerts(house)

@@ -93,7 +93,7 @@ def _archive(
     into = _backfill(config, chosen, house.catalogue, ledger, options)
     broken = _take_in(into, files, told, options)
     _tell_triage(into)
-    crew = Crew(house.pipeline, copies=house.config.archiver.copies, asks=False)
+    crew = Crew(house.pipeline, copies=house.copies, asks=False, companions=house.companions())
     signals = progress.work(crew, total=house.catalogue.reports.busy()[1])
     code = progress.close_with(crew, [], signals)
     if crew.tally.failures:

@@ -77,6 +77,7 @@ class ArchiverSection(Budgeted):
     data_dir: AbsolutePath = Field(default="./data", validate_default=True)
     zone: Zone
     copies: Annotated[Count, Field(ge=1, le=256)] = 16
+    processes: Annotated[Count, Field(ge=1, le=16)] = 1
     min_free: Annotated[Bytes, Field(ge=0)] = 512 * 1000**2
     spool_max: Annotated[Bytes, Field(ge=0)] = 10 * 1000**3
     prices_file: AbsolutePath | None = None

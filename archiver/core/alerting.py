@@ -31,6 +31,11 @@ RECENT = timedelta(days=1)
 REPEAT = timedelta(hours=1)
 _LONGEST_REASON = 300
 BUDGET = "budget"
+#: What may be very many is counted so far, and then said to be as many or more: whoever looks twice a minute must not
+#: read a million rows, least of all on the morning when they wait.
+MOST_COUNTED = 10_000
+#: Whose the rest is, when not all were looked at.
+OTHERS = "(others)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +129,8 @@ class Spent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """How the catalogue stands, as far as somebody may have to be told. `spooled` is in bytes; `lost` and `odd` are
-    those of the last `RECENT`."""
+    those of the last `RECENT`. `crowded` are the kinds of alerts of whose images `MOST_COUNTED` were looked at, and no
+    more: what is said of them is true of those."""
 
     failing: tuple[Failing, ...] = ()
     unknown: tuple[Unknown, ...] = ()
@@ -135,6 +141,7 @@ class Facts:
     keys: tuple[RefusedKeys, ...] = ()
     budgets: tuple[Spent, ...] = ()
     uncollected: tuple[Uncollected, ...] = ()
+    crowded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +166,7 @@ def conditions(facts: Facts, now: datetime, *, spool_max: int) -> tuple[Alert, .
         *(_waiting(item) for item in facts.waiting if now - item.since >= STORE_PATIENCE),
         *(_odd(item) for item in facts.odd),
     ]
+    found += [_crowd(kind, [alert for alert in found if alert.kind == kind]) for kind in sorted(facts.crowded)]
     return tuple(sorted(found, key=lambda alert: alert.level != "page"))
 
 
@@ -252,6 +260,16 @@ def _spool(spooled: int, most: int) -> list[Alert]:
     level: Level = "page" if spooled > most * SPOOL_PAGE_SHARE else "warn"
     text = f"the spool holds {spooled / 1e9:.3g} of {most / 1e9:.3g} GB: no store takes it, and no more is asked for"
     return [Alert(kind="spool", level=level, text=text, subject="spool")]
+
+
+def _crowd(kind: str, told: list[Alert]) -> Alert:
+    """That there are more than were looked at: they may be of another job, or of another store."""
+    text = (
+        f"{MOST_COUNTED} images or more may be meant by alerts of the kind `{kind}`: no more were looked at, so the"
+        " numbers are too low, and a job or a store may be missing"
+    )
+    level: Level = "page" if any(alert.level == "page" for alert in told) else "warn"
+    return Alert(kind=kind, level=level, text=text, subject=OTHERS)
 
 
 def _images(count: int) -> str:

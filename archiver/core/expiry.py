@@ -71,7 +71,8 @@ def parameters(query: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for piece in query.split("&"):
         name, _, value = piece.partition("=")
-        found.setdefault(unquote(name).lower(), unquote(value))
+        name = (unquote(name) if "%" in name else name).lower()
+        found.setdefault(name, unquote(value) if "%" in value else value)
     return found
 
 
@@ -86,9 +87,9 @@ def present(address: Address) -> tuple[Scheme, ...]:
     return tuple(found.values())
 
 
-def read(address: Address) -> tuple[Expiry, ...]:
+def read(address: Address, signed: tuple[Scheme, ...] | None = None) -> tuple[Expiry, ...]:
     """Every time of death that the URL states, sensible or not, in the order of the table."""
-    readings = ((scheme, scheme.read(address)) for scheme in present(address))
+    readings = ((scheme, scheme.read(address)) for scheme in (present(address) if signed is None else signed))
     return tuple(Expiry(at, scheme.id, scheme.lower_bound) for scheme, at in readings if at is not None)
 
 
@@ -288,9 +289,9 @@ SCHEMES: tuple[Scheme, ...] = (
 )  # fmt: skip
 """In the order of the reference table; a row that asks for less stands below the rows that ask for more."""
 
-# Millions of URLs are read in a backfill: only the schemes are tried of which one parameter is there.
+# Millions of URLs are read in a backfill: only the schemes are tried whose longest, rarest parameter is there.
 _WITHOUT_NAMES = tuple(place for place, scheme in enumerate(SCHEMES) if not scheme.needs)
 _BY_NAME: dict[str, list[int]] = {}
 for _place, _scheme in enumerate(SCHEMES):
     if _scheme.needs:
-        _BY_NAME.setdefault(min(_scheme.needs), []).append(_place)
+        _BY_NAME.setdefault(max(sorted(_scheme.needs), key=len), []).append(_place)

@@ -10,7 +10,9 @@ import re
 import unicodedata
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NoReturn, SupportsIndex
+from urllib.parse import unquote
 
 from archiver.core import expiry as schemes
 from archiver.core.expiry import ABSURD, Address, Expiry, Scheme
@@ -27,6 +29,7 @@ _SHAPE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SIGNED_SEGMENT = re.compile(r"(?<=/)[0-9a-fA-F]{32}(?=/)")
+_set = object.__setattr__
 _BROKEN_QUERY = re.compile(r"(?:%3f|&).*", re.IGNORECASE)
 
 
@@ -37,9 +40,10 @@ class TemporaryURL:
     quotes the text.
     """
 
-    __slots__ = ("_address", "_identity", "_redacted", "_signed", "_text", "host", "scheme")
+    __slots__ = ("_address", "_authority", "_identity", "_redacted", "_signed", "_text", "host", "scheme")
 
     _identity: str
+    _authority: str
     _address: Address
     _redacted: str
     _signed: tuple[Scheme, ...]
@@ -55,6 +59,7 @@ class TemporaryURL:
         _set(self, "_text", text)
         _set(self, "host", address.host)
         _set(self, "scheme", parts["scheme"].lower())
+        _set(self, "_authority", address.host + parts["port"])
         signed = schemes.present(address)
         _set(self, "_address", address)
         _set(self, "_signed", signed)
@@ -82,7 +87,7 @@ class TemporaryURL:
     @property
     def authority(self) -> str:
         """Host and port, as the redacted text has them: what is sick or well together."""
-        return re.split("[/?#]", self._redacted, maxsplit=3)[2]
+        return self._authority
 
     def __str__(self) -> str:
         return self._redacted
@@ -118,7 +123,7 @@ def expiry(url: TemporaryURL, issued_at: datetime) -> tuple[Expiry, ...]:
     A time more than ten years before or after `issued_at` (aware) is a misread number and is left out. A time that is
     merely past is kept: an old URL found by a backfill says truly that it is dead, and is still worth one attempt.
     """
-    return tuple(found for found in schemes.read(url._address) if abs(found.at - issued_at) <= ABSURD)
+    return tuple(found for found in schemes.read(url._address, url._signed) if abs(found.at - issued_at) <= ABSURD)
 
 
 def is_signed(url: TemporaryURL) -> bool:
@@ -146,7 +151,12 @@ def host_lifetime(url: TemporaryURL) -> timedelta | None:
 
     The figures are the shortest that a vendor documents. The earliest evidence wins, so a row can only add haste.
     """
-    return next((life for pattern, life in _HOST_LIFETIMES if fnmatchcase(url.host, pattern)), None)
+    return _lifetime(url.host)
+
+
+@lru_cache(maxsize=4096)
+def _lifetime(host: str) -> timedelta | None:
+    return next((life for pattern, life in _HOST_LIFETIMES if fnmatchcase(host, pattern)), None)
 
 
 _JSON_CHARACTER = re.compile(r"\\+u([0-9a-fA-F]{4})")
@@ -198,10 +208,6 @@ def _repair_separators(text: str) -> str:
     return repaired if schemes.read(after) and not schemes.read(before) else text
 
 
-def _set(url: TemporaryURL, name: str, value: object) -> None:
-    object.__setattr__(url, name, value)
-
-
 def _parse(text: str) -> dict[str, str]:
     if len(text) > LONGEST:
         raise ValueError(f"the URL is longer than {LONGEST} characters")
@@ -227,7 +233,8 @@ def _redact(text: str, parts: dict[str, str], address: Address, signed: tuple[Sc
     path = parts["path"]
     if any(scheme.segments for scheme in signed):
         path = _SIGNED_SEGMENT.sub("[redacted]", path, count=1)
-    path = _BROKEN_QUERY.sub("[redacted]", path)
+    if "&" in path or "%3" in path:
+        path = _BROKEN_QUERY.sub("[redacted]", path)
     if parts["query"]:
         path += "?[redacted]"
     mark = "" if path == parts["path"] and not parts["fragment"] else "#" + _digest(text)[:8]
@@ -238,7 +245,8 @@ def _identify(parts: dict[str, str], address: Address, signatures: tuple[Scheme,
     path, query = parts["path"], parts["query"]
     if signatures:
         signed = frozenset[str]().union(*(scheme.names for scheme in signatures))
-        kept = [piece for piece in query[1:].split("&") if piece and not schemes.parameters(piece).keys() & signed]
+        pieces = (piece for piece in query[1:].split("&") if piece)
+        kept = [piece for piece in pieces if unquote(piece.partition("=")[0]).lower() not in signed]
         query = "?" + "&".join(kept) if kept else ""
         skipped = max(scheme.segments for scheme in signatures)
         path = "/" + path.split("/", skipped + 1)[-1] if skipped else path

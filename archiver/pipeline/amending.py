@@ -89,7 +89,7 @@ class Amending:
 
     def _kin(self, image_id: str) -> list[dict[str, Any]]:
         """What the catalogue would say of an image's kin now."""
-        found = self.catalogue.records.beside([image_id]).get(image_id)
+        found = self.catalogue.records.of([image_id]).get(image_id)
         return [] if found is None else list(found["kin"])
 
 

@@ -1,8 +1,8 @@
-"""The threads that do the work: askers per provider, copiers, and one settler.
+"""The threads that do the work: askers per provider, a copier, and a settler.
 
-There is no barrier between them: an image is copied while others are still being asked for, and a free copier claims
-the next image at once. A gang grows while its members find work and sleeps when they find none. The crew decides
-nothing about the work; it only knows who is busy.
+There is no barrier between them: an image is copied while others are still being asked for. A gang grows while its
+members find work and sleeps when they find none; one thread juggles all copies. The crew decides nothing about the
+work; it only knows who is busy.
 """
 
 import threading
@@ -14,7 +14,9 @@ from archiver.core.model import Outcome, Ticket
 from archiver.core.ports import BatchProvider, Provider
 from archiver.pipeline import Pipeline
 from archiver.pipeline.batching import Gathered
+from archiver.pipeline.companion import Companion, bring
 from archiver.pipeline.gang import Gang, Take, Task
+from archiver.pipeline.juggler import Juggler
 from archiver.pipeline.settler import Batcher
 from archiver.pipeline.slots import Slots
 from archiver.pipeline.tally import Tally
@@ -41,18 +43,20 @@ class Crew:
         job: str | None = None,
         generations: Sequence[str] | None = None,
         opened: Sequence[str] = (),
-        try_all: bool = False,
+        tries_all_since: datetime | None = None,
         patience: bool = True,
+        companions: Sequence[Sequence[str]] = (),
     ) -> None:
-        """`generations` restricts the work to these; of `opened`, the crew sees the end also in others' hands. Without
-        `patience`, accepted work is polled when it is due, and not waited for."""
+        """`generations` restricts the work to these; of `opened`, the crew sees the end also in others' hands. All that
+        was not tried since `tries_all_since` is due. Without `patience`, accepted work is polled when it is due, and
+        not waited for. `companions` are the commands of processes that copy beside this one."""
         self.pipeline = pipeline
         self.tally = Tally()
         self._generations = generations
         self._opened = opened or generations or ()
         self._started = pipeline.now()
         self._patience = PATIENCE_WITH_ACCEPTED if patience else timedelta(0)
-        self._tries_all_since = self._started if try_all else None
+        self._tries_all_since = tries_all_since
         self._job = job
         self._copies = copies
         self._error: BaseException | None = None
@@ -62,8 +66,8 @@ class Crew:
         self._batcher = Batcher(self._settle)
         self._settler = threading.Thread(target=self._run_settler, name="settler", daemon=True)
         self._slots = Slots(copies, pipeline.elapsed, pipeline.worked)
-        self._copiers = Gang(
-            "copy", self._claim, copies, failed=self._fail, idle=self._news.set, limit=lambda: self._slots.limit
+        self._copiers = Juggler(
+            "copy", self._claim, limit=lambda: self._slots.limit, failed=self._fail, idle=self._news.set
         )
         self._askers = [
             Gang(f"{name}-{provider.name}", step, most, failed=self._fail, idle=self._news.set)
@@ -71,17 +75,21 @@ class Crew:
             for name, step, most in self._steps(provider)
         ]
 
+        self._commands, self._companions = companions, list[Companion]()
+
     def __enter__(self) -> "Crew":
         self._settler.start()
+        self._companions = bring(self._commands, told=self._count, ended=self._companion_ended)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Take no more work, finish what is in flight, settle it. Raises what went wrong meanwhile."""
         self.stop()
-        for gang in (*self._askers, self._copiers):
-            gang.stop()
-        for gang in (*self._askers, self._copiers):
-            gang.join()
+        members: list[Gang | Juggler | Companion] = [*self._askers, self._copiers, *self._companions]
+        for member in members:
+            member.stop()
+        for member in members:
+            member.join()
         self._batcher.close()
         self._settler.join()
         if self._error is not None and kind is None:
@@ -115,7 +123,7 @@ class Crew:
             if self._error is not None:
                 raise self._error
             yield self.tally
-            if not forever and self._is_quiet() and self._is_over(until):
+            if not forever and self._is_quiet() and self._is_over(until) and self._is_alone():
                 return
             is_turn = until_turn > waited  # the pace of a provider has just let it go
             if not has_news or is_turn or self.pipeline.now() - looked >= timedelta(seconds=LOOK_AGAIN_S):
@@ -130,6 +138,31 @@ class Crew:
 
     def _is_quiet(self) -> bool:
         return self._batcher.is_idle and self._copiers.is_idle and all(gang.is_idle for gang in self._askers)
+
+    def _is_alone(self) -> bool:
+        """Whether no companion is at work any more. They are dismissed, and give back what they will not copy."""
+        for companion in self._companions:
+            companion.stop()
+        return not any(companion.is_at_work for companion in self._companions)
+
+    def _companion_ended(self) -> None:
+        try:
+            self.pipeline.recover()  # it may have died with images in its hands
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the crew
+            self._fail(error)
+        self.wake()
+        self._news.set()
+
+    def _count(self, tally: Tally) -> None:
+        with self._counting:
+            self.tally.add(tally)
+        self._news.set()
+
+    def take_tally(self) -> Tally:
+        """What happened since the last call. Whoever calls it keeps the count."""
+        with self._counting:
+            taken, self.tally = self.tally, Tally()
+        return taken
 
     def _is_over(self, until: datetime | None) -> bool:
         """Whether nothing more will become due in this crew's time: postponed work is waited for until `until`,
@@ -261,5 +294,7 @@ class Crew:
         self._slots.done(size, is_full=self._copiers.is_full)
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome, (item, is_stored) in zip(outcomes, self.pipeline.settler.settle(outcomes), strict=True):
-            self.tally.take(outcome, item, is_stored=is_stored)
+        settled = self.pipeline.settler.settle(outcomes)
+        with self._counting:
+            for outcome, (item, is_stored) in zip(outcomes, settled, strict=True):
+                self.tally.take(outcome, item, is_stored=is_stored)

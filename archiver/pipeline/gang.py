@@ -18,15 +18,12 @@ class Gang:
         *,
         failed: Callable[[BaseException], None],
         idle: Callable[[], None],
-        limit: Callable[[], int] | None = None,
     ) -> None:
-        """With `limit`, no more than that many work at once; it is asked again and again, and `most` stays the most."""
         self._name = name
         self._take = take
         self._most = most
         self._failed = failed
         self._on_idle = idle
-        self._limit = limit or (lambda: most)
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -36,7 +33,8 @@ class Gang:
     def wake(self) -> None:
         """There may be work: one more member looks for it."""
         with self._changed:
-            if self._stopping or self._calls >= self._most or self._working + self._calls >= self._limit():
+            working = len(self._threads) - self._idle
+            if self._stopping or working + self._calls >= self._most:
                 return
             self._calls += 1
             if self._idle:
@@ -54,16 +52,6 @@ class Gang:
                 raise
         else:
             self._threads.append(thread)
-
-    @property
-    def _working(self) -> int:
-        return len(self._threads) - self._idle
-
-    @property
-    def is_full(self) -> bool:
-        """As many work as may."""
-        with self._changed:
-            return self._working >= self._limit()
 
     @property
     def is_idle(self) -> bool:
@@ -85,17 +73,13 @@ class Gang:
     def _work(self) -> None:
         while self._called():
             try:
-                while not self._stopping and not self._is_surplus() and (task := self._take()) is not None:
+                while not self._stopping and (task := self._take()) is not None:
                     # Where there was work there may be more: the next member begins before this one is done.
                     self.wake()
                     task()
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the crew
                 self._failed(error)
                 return
-
-    def _is_surplus(self) -> bool:
-        """Whether the limit has come down meanwhile. Should too many leave, whoever finds work calls others."""
-        return self._working > self._limit()
 
     def _called(self) -> bool:
         with self._changed:

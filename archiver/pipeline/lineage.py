@@ -15,26 +15,15 @@ from archiver.transport import Body
 
 RECORD_VERSION = 1
 CONTENT_TYPE = "application/x-ndjson"
-_DOCUMENTS = ("tags", "parameters", "inputs")
-"""Columns that hold JSON."""
+OF_A_COPY = ("store", "key", "sha256", "size", "etag", "proof")
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, check_circular=False).encode
 LONGEST_LINE = 8 << 20
 _NAME = re.compile(r"\d{4}/\d{2}/\d{2}/[^/]+\.jsonl")
 
 
 def record(facts: Mapping[str, object], copy: Mapping[str, object], archived_at: str) -> dict[str, object]:
     """One line: what the catalogue says of the image, and of its copy (store, key, sha256, size, etag, proof)."""
-    return {
-        "v": RECORD_VERSION,
-        **{name: value for name, value in facts.items() if name not in _DOCUMENTS},
-        "archived_at": archived_at,
-        "store": copy["store"],
-        "key": copy["key"],
-        "sha256": copy["sha256"],
-        "size": copy["size"],
-        "etag": copy["etag"],
-        "proof": copy["proof"],
-        **{name: json.loads(str(facts[name])) for name in _DOCUMENTS},
-    }
+    return {"v": RECORD_VERSION, **facts, "archived_at": archived_at, **{name: copy[name] for name in OF_A_COPY}}
 
 
 def folder(store: Store) -> str:
@@ -64,7 +53,7 @@ def lines(store: Store, key: str) -> Iterator[bytes]:
 def write(store: Store, records: Sequence[Mapping[str, object]], record_id: str, now: datetime) -> str:
     """Put one file of records into a store. Returns its key; raises the store's error words."""
     key = f"{folder(store)}{now:%Y/%m/%d}/{record_id}.jsonl"
-    text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in records)
+    text = "".join(_encode(line) + "\n" for line in records)
     return put(store, key, Body.of(text.encode()))
 
 

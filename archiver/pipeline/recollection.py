@@ -66,7 +66,7 @@ def _object(value: Any) -> str:
 
 
 def _sorted(value: Any) -> str:
-    """As `rows.insert_generation` writes it."""
+    """As `inserting.insert_generation` writes it."""
     _object(value)
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 

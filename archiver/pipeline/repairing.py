@@ -136,11 +136,10 @@ class Repair:
         if not copies:
             return set()
         now, ids = self.now(), list(copies)
-        facts, beside = self.catalogue.images.lineage_rows(ids), self.catalogue.records.beside(ids)
+        facts = self.catalogue.records.of(ids)
         lines = []
         for image_id, row in copies.items():
-            said = facts[image_id] | beside[image_id]
-            said["image"] = beside[image_id]["image"] | {"claim": row["claim"]}
+            said = facts[image_id] | {"image": facts[image_id]["image"] | {"claim": row["claim"]}}
             lines.append(lineage.record(said, row, row["confirmed_at"]))
         key = lineage.write(store, lines, self.new_id(), now)
         old = {image_id: str(row["lineage_key"]) for image_id, row in copies.items()}

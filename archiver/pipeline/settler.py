@@ -55,21 +55,21 @@ class Settler:
     ) -> tuple[dict[tuple[str, str], str], dict[str, AdapterError]]:
         """One file of records per store. Returns the record's key per (image, store), and the stores that failed."""
         ids = [outcome.ticket.image_id for outcome in outcomes]
-        facts, beside = self.catalogue.images.lineage_rows(ids), self.catalogue.records.beside(ids)
+        facts, archived_at = self.catalogue.records.of(ids), as_text(now)
         lines: dict[str, list[tuple[str, dict[str, object]]]] = {}
         for outcome in outcomes:
             image_id = outcome.ticket.image_id
-            said = facts[image_id] | beside[image_id]
-            image = beside[image_id]["image"] | {"claim": outcome.ticket.claim}
+            said = facts[image_id]
+            image = said["image"] | {"claim": outcome.ticket.claim}
             if outcome.fetched is not None:
                 info = outcome.fetched.info
-                said |= {"content_type": info.content_type, "width": info.width, "height": info.height}
+                said = {**said, "content_type": info.content_type, "width": info.width, "height": info.height}
                 image |= {"extension": info.extension, "verdict": info.verdict}
                 image["fetched_at"] = image["fetched_at"] or as_text(outcome.fetched.at)
-            said["image"] = image
+            said = {**said, "image": image}
             for receipt in outcome.receipts:
-                copy = {name: getattr(receipt, name) for name in ("store", "key", "sha256", "size", "etag", "proof")}
-                lines.setdefault(receipt.store, []).append((image_id, lineage.record(said, copy, as_text(now))))
+                copy = {name: getattr(receipt, name) for name in lineage.OF_A_COPY}
+                lines.setdefault(receipt.store, []).append((image_id, lineage.record(said, copy, archived_at)))
             if not outcome.ticket.wants:
                 for old in self.catalogue.images.unrecorded(image_id):
                     line = lineage.record(said, old, str(old["confirmed_at"]))

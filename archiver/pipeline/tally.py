@@ -29,6 +29,18 @@ class Tally:
     troubles: dict[str, str] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Tally") -> None:
+        """Count what happened elsewhere."""
+        self.asked += other.asked
+        self.stored += other.stored
+        self.bytes += other.bytes
+        self.postponed += other.postponed
+        self.lost += other.lost
+        self.failures.update(other.failures)
+        for image_id, trouble in other.troubles.items():
+            if len(self.troubles) < MOST_TROUBLES_KEPT:
+                self.troubles[image_id] = trouble
+
     def take(self, outcome: Outcome, item: Settlement, *, is_stored: bool) -> None:
         """Count one settled outcome, and log it."""
         ticket, fetched = outcome.ticket, outcome.fetched

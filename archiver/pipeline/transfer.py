@@ -9,6 +9,7 @@ confirmed the image gives it back.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from archiver.core import policy
 from archiver.core.errors import AdapterError, Corrupt, KeyTaken, Permanent, Throttled, Transient
@@ -19,7 +20,7 @@ from archiver.core.ports import Store
 from archiver.core.redaction import redact
 from archiver.core.tempurl import TemporaryURL
 from archiver.pipeline.spool import Spool
-from archiver.transport import Body, FetchedBody
+from archiver.transport import Body, FetchedBody, aside, fast_crc32
 
 METADATA_VERSION = "1"
 
@@ -61,7 +62,7 @@ class Carrier:
         """The image's bytes: from the spool, or else from the source, or else from a store that has them already."""
         try:
             if ticket.spooled is not None:
-                return _Found(body=self._from_spool(ticket.spooled, ticket.sha256))
+                return _Found(body=aside(partial(self._from_spool, ticket.spooled, ticket.sha256)))
             return self._from_source(ticket)
         except AdapterError as error:
             found = _Found(failures=[_failure("fetch", error)], evidence=header_expiry(error.headers, self.now()))
@@ -90,7 +91,7 @@ class Carrier:
             if ticket.copies and ticket.sha256 not in (None, fetched.body.sha256):
                 # Two copies of one image must not differ: what a store confirmed is the image.
                 raise Corrupt("the source sends other bytes than those that a store has confirmed")
-            info = identify(fetched.body.view())
+            info = identify(fetched.body.view(), fast_crc32)
         except BaseException as error:
             fetched.body.close()
             if isinstance(error, AdapterError):
@@ -103,8 +104,8 @@ class Carrier:
         for copy in ticket.copies if ticket.sha256 else ():
             try:
                 pieces = self._store(copy.store).open(copy.key)
-                name = self.spool.refill(ticket.image_id, ticket.sha256 or "", pieces)
-                return replace(found, body=self._from_spool(name, ticket.sha256), spooled=name)
+                name = aside(partial(self.spool.refill, ticket.image_id, ticket.sha256 or "", pieces))
+                return replace(found, body=aside(partial(self._from_spool, name, ticket.sha256)), spooled=name)
             except AdapterError as error:
                 found.failures.append(_failure("fetch", error, copy.store))
             except Exception as error:  # noqa: BLE001 - a fault of ours in one store must not hide the next one
@@ -125,7 +126,7 @@ class Carrier:
         spooled = found.spooled
         if failures and ticket.spooled is None and spooled is None:
             try:
-                spooled = self.spool.keep(ticket.image_id, body)
+                spooled = aside(partial(self.spool.keep, ticket.image_id, body))
             except AdapterError as error:
                 failures.append(_failure("put", error))
         return Outcome(
@@ -165,7 +166,7 @@ class Carrier:
 def describe(body: Body) -> ImageInfo:
     """What bytes are that we hold already, and that nobody can send again: even what is no image is kept, as `bin`."""
     try:
-        return identify(body.view())
+        return identify(body.view(), fast_crc32)
     except Corrupt as error:
         return ImageInfo(content_type="application/octet-stream", extension="bin", verdict=str(error))
 

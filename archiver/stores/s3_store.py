@@ -1,49 +1,36 @@
-"""S3: `sigv4` signs, the engine carries; boto3 finds the credentials, lists, deletes, presigns and reads rules.
+"""S3: `sigv4` signs, the engine carries; the SDK finds the credentials, lists, deletes, presigns and reads rules.
 
-Image bytes never pass through the SDK, and the SDK never retries. It refuses to know OSS.
+Image bytes never pass through the SDK, and where the configuration says all that a put needs, it is not even loaded.
+It refuses to know OSS.
 """
 
 import base64
-import logging
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
-
 from archiver.core.bucket_rules import BucketRule
-from archiver.core.errors import ConfigurationError, Corrupt, Permanent, Transient
-from archiver.core.model import HttpReply, ObjectHead, SecretReference
+from archiver.core.errors import ArchiverError, ConfigurationError, Corrupt, Permanent, Transient
+from archiver.core.model import ObjectHead
 from archiver.core.ports import Body, Outside
 from archiver.stores.lifecycle import s3_rules, some, touching
 from archiver.stores.objects import Dialect, ObjectStore, Proof, bucket_and_prefix, etag_is_md5_of, is_single_host
-from archiver.stores.replies import CLOCK, Hint, fault
+from archiver.stores.replies import CLOCK, Hint
 from archiver.stores.s3 import Settings
 from archiver.stores.sigv4 import NOTHING, sign
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-for _logger in ("boto3", "botocore", "s3transfer"):
-    logging.getLogger(_logger).setLevel(logging.WARNING)  # their DEBUG lines hold tokens and signatures
+    from archiver.stores.s3_sdk import Keys, Sdk, Style
 
-_Style = Literal["auto", "path", "virtual"]
 _CHECKSUM = "x-amz-checksum-sha256"
 _LONGEST = timedelta(days=7)
+_PLAIN = re.compile(r"https?://(?!-)[a-z0-9.-]+(?<!-)(:[0-9]{1,5})?/?")
 _DENIED = "denied; the credentials need s3:PutObject and s3:GetObject on the prefix (s3:ListBucket to list)"
 
 _S3 = Dialect(
@@ -108,6 +95,8 @@ class S3Store(ObjectStore):
     def rules(self) -> tuple[BucketRule, ...]:
         """See `core.ports.Ruled`."""
         with _translated(f"{self.name}: lifecycle"):
+            from botocore.exceptions import ClientError
+
             try:
                 told = self._access.client.get_bucket_lifecycle_configuration(Bucket=self._bucket_name)
             except ClientError as error:
@@ -126,7 +115,7 @@ class S3Store(ObjectStore):
     def _sign(self, method: str, key: str, headers: Mapping[str, str], body: Body | None) -> tuple[str, dict[str, str]]:
         with _translated(f"{self.name}: credentials"):
             access = self._access
-            credentials = access.credentials()
+            key_id, secret, token = access.keys()
         path = access.path + quote(key, safe="/~")
         signed = sign(
             method,
@@ -134,9 +123,9 @@ class S3Store(ObjectStore):
             path,
             headers,
             sha256=NOTHING if body is None else body.sha256,
-            key_id=str(credentials.access_key),
-            secret=str(credentials.secret_key),
-            token=credentials.token,
+            key_id=key_id,
+            secret=secret,
+            token=token,
             region=access.region,
             now=self._outside.now(),
         )
@@ -175,111 +164,80 @@ def _host(endpoint: SplitResult) -> str:
 
 
 class _Access:
-    """Session, client and base URL: made once, because a first client costs 100 ms."""
+    """Keys, region and base URL. The SDK is loaded for what the configuration leaves open, and its client, which costs
+    another 100 ms, is made where it is needed."""
 
     def __init__(self, name: str, settings: Settings, outside: Outside, bucket: str) -> None:
-        core = botocore.session.Session(profile=settings.profile)
-        key_id, secret = settings.access_key_id, settings.access_key_secret
-        if key_id is not None and secret is not None:
-            references = _References(outside.secret, key_id, secret, settings.session_token)
-            chain = CredentialResolver([_ReferencesProvider(references)])
-            core.register_component("credential_provider", chain)
-        self._session = boto3.Session(botocore_session=core, region_name=settings.region)
-        region: str | None = settings.region or core.get_config_variable("region")
+        self._settings = settings
+        self._outside = outside
+        self._lock = threading.Lock()
+        self._loaded: Sdk | None = None
+        self._client: S3Client | None = None
+        self._has_keys = settings.access_key_id is not None
+        region = settings.region or self._sdk.region
         if region is None and settings.endpoint is None:
             raise Permanent(f"{name}: no region; set `region`, or AWS_REGION in the environment")
         self.region = region or "us-east-1"
-        endpoint = urlsplit(self._client(settings, "auto", outside).meta.endpoint_url)
-        style = _style(settings.addressing, endpoint.hostname or "", endpoint.scheme, bucket)
-        self.client = self._client(settings, style, outside)
+        if settings.endpoint is not None and settings.profile is None and _PLAIN.fullmatch(settings.endpoint):
+            endpoint = urlsplit(settings.endpoint)
+        else:  # it alone knows the endpoints of AWS; and it refuses odd ones, and a profile that there is not
+            endpoint = urlsplit(self._sdk.client(self.region, "auto").meta.endpoint_url)
+        self._style = _style(settings.addressing, endpoint.hostname or "", endpoint.scheme, bucket)
         path = endpoint.path.rstrip("/")
-        self.host = f"{bucket}.{_host(endpoint)}" if style == "virtual" else _host(endpoint)
-        self.path = f"{path}/" if style == "virtual" else f"{path}/{bucket}/"
+        is_virtual = self._style == "virtual"
+        self.host = f"{bucket}.{_host(endpoint)}" if is_virtual else _host(endpoint)
+        self.path = f"{path}/" if is_virtual else f"{path}/{bucket}/"
         self.origin = f"{endpoint.scheme}://{self.host}"
 
-    def credentials(self) -> ReadOnlyCredentials:
-        """The credentials of this moment: a role's change every hour."""
-        found = self._session.get_credentials()
-        if found is None:
-            raise NoCredentialsError
-        return found.get_frozen_credentials()
+    def keys(self) -> "Keys":
+        """Those of this moment: the configuration's are read anew for every signature, and a role's change every
+        hour."""
+        return self._named() if self._has_keys else self._sdk.keys()
 
-    def _client(self, settings: Settings, style: _Style, outside: Outside) -> "S3Client":
-        proxy = outside.network.proxy
-        client: S3Client = self._session.client(
-            "s3",
-            region_name=self.region,
-            endpoint_url=settings.endpoint,
-            verify=outside.network.ca_file,
-            config=Config(
-                signature_version="s3v4",
-                retries={"mode": "standard", "total_max_attempts": 1},
-                connect_timeout=10,
-                read_timeout=60,
-                s3={"addressing_style": style},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                # An empty table, because otherwise botocore would take a proxy from the environment.
-                proxies={"http": proxy, "https": proxy} if proxy else {},
-            ),
-        )
-        return client
+    @property
+    def client(self) -> "S3Client":
+        """The SDK's, for all that is not one object's bytes."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._sdk.client(self.region, self._style)
+            return self._client
+
+    @property
+    def _sdk(self) -> "Sdk":
+        if self._loaded is None:
+            from archiver.stores.s3_sdk import Sdk
+
+            self._loaded = Sdk(self._settings, self._outside, self._named if self._has_keys else None)
+        return self._loaded
+
+    def _named(self) -> "Keys":
+        """What the references of the configuration lead to."""
+        settings, secret = self._settings, self._outside.secret
+        if settings.access_key_id is None or settings.access_key_secret is None:
+            raise Permanent("access_key_id and access_key_secret belong together")  # settings see to it
+        token = None if settings.session_token is None else secret(settings.session_token)
+        return secret(settings.access_key_id), secret(settings.access_key_secret), token
 
 
-def _style(wanted: _Style, host: str, scheme: str, bucket: str) -> _Style:
+def _style(wanted: "Style", host: str, scheme: str, bucket: str) -> "Style":
     """Where the bucket goes. A dot in its name breaks the TLS certificate of a virtual host."""
     if wanted != "auto":
         return wanted
     return "path" if is_single_host(host) or (scheme == "https" and "." in bucket) else "virtual"
 
 
-class _References(Credentials):
-    """Credentials that are read anew, from where the configuration says, for every signature."""
-
-    def __init__(
-        self,
-        resolve: Callable[[SecretReference], str],
-        key_id: SecretReference,
-        secret: SecretReference,
-        token: SecretReference | None,
-    ) -> None:
-        self._resolve = resolve
-        self._references = key_id, secret, token
-        super().__init__("", "", None, "archiver")
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        key_id, secret, token = self._references
-        return ReadOnlyCredentials(
-            self._resolve(key_id), self._resolve(secret), self._resolve(token) if token is not None else None
-        )
-
-
-class _ReferencesProvider(CredentialProvider):
-    METHOD = CANONICAL_NAME = "archiver"
-
-    def __init__(self, references: _References) -> None:
-        super().__init__()
-        self._references = references
-
-    def load(self) -> Credentials:
-        return self._references
-
-
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Let only archiver's error words out. The SDK's texts are dropped: they may repeat the request."""
+    """Let only archiver's error words out."""
     try:
         yield
     except ConfigurationError as error:
         raise Permanent(f"{what}: {error}") from None
-    except ClientError as error:
-        meta = error.response.get("ResponseMetadata", {})
-        reply = HttpReply(status=meta.get("HTTPStatusCode", 500), headers=meta.get("HTTPHeaders", {}))
-        raise fault(what, reply, _S3.hints, code=str(error.response.get("Error", {}).get("Code", ""))) from None
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
-        hint = "set access_key_id and access_key_secret, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise Permanent(f"{what}: no credentials ({type(error).__name__}); {hint}") from None
-    except (ParamValidationError, ValueError) as error:
-        raise Permanent(f"{what}: the SDK refuses this request ({type(error).__name__})") from None
-    except BotoCoreError as error:
-        raise Transient(f"{what}: {type(error).__name__}") from None
+    except ArchiverError:
+        raise
+    except Exception as error:
+        from archiver.stores.s3_sdk import judged
+
+        if (word := judged(what, error, _S3.hints)) is None:
+            raise
+        raise word from None

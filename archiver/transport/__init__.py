@@ -3,10 +3,11 @@
 This package knows no catalogue, no provider, no store and no policy.
 """
 
-from archiver.transport.body import DEFAULT_BUDGET, Body, BodyWriter, ByteBudget
+from archiver.transport.body import DEFAULT_BUDGET, Body, BodyWriter, ByteBudget, fast_crc32
 from archiver.transport.engine import CurlEngine
 from archiver.transport.fetch import DEFAULT_LIMITS, EVIDENCE, FetchedBody, FetchLimits
 from archiver.transport.guard import AddressGuard
+from archiver.transport.loop import Loop, aside
 
 __all__ = [
     "DEFAULT_BUDGET",
@@ -19,4 +20,7 @@ __all__ = [
     "CurlEngine",
     "FetchLimits",
     "FetchedBody",
+    "Loop",
+    "aside",
+    "fast_crc32",
 ]

@@ -18,12 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from fastcrc import crc64
+from fastcrc import crc32, crc64
 
 from archiver.core.errors import Transient
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+#: CRC-32 as zlib and PNG have it, in a quarter of zlib's time.
+fast_crc32 = crc32.iso_hdlc
 
 DEFAULT_BUDGET = 256 * 1024 * 1024
 _PIECE = 256 * 1024
@@ -166,13 +169,17 @@ class BodyWriter:
         self._sink: io.BytesIO | BinaryIO = io.BytesIO()
         self._digest = hashlib.sha256()
         self._taken = 0
-        self._unhashed: list[bytes] = []
-        self._waiting = 0
+        self._hashed = 0
         self.size = 0
 
     def announce(self, size: int) -> None:
         """Say how long the body will be, so that its room is reserved at once or it goes to a file from the start."""
         self._make_room(size, size - self._taken)
+        if isinstance(self._sink, io.BytesIO) and size > self.size:
+            # All of it at once: a buffer that grows is copied as often as it grows.
+            self._sink.seek(size - 1)
+            self._sink.write(b"\0")
+            self._sink.seek(self.size)
 
     def write(self, piece: bytes) -> None:
         """Append bytes. Raises `Transient` when the temporary folder takes no more."""
@@ -183,39 +190,40 @@ class BodyWriter:
             self._sink.write(piece)
         except OSError as error:
             raise self._no_room(error) from error
-        # Not piece by piece: each call lets the other threads in, and they cost more than the hashing.
-        self._unhashed.append(piece)
-        self._waiting += len(piece)
-        if self._waiting >= _PIECE:
-            self._hash()
+        if not isinstance(self._sink, io.BytesIO):
+            self._digest.update(piece)
+        elif self.size - self._hashed >= _PIECE:
+            self._hash(self._sink)
 
     def finish(self) -> Body:
         """The finished body. The writer may only be closed after that."""
         sink, self._sink = self._sink, io.BytesIO()
         taken, self._taken = self._taken, 0
-        self._hash()
-        sha256 = self._digest.hexdigest()
         if isinstance(sink, io.BytesIO):
-            # getvalue hands over the buffer itself, not a copy.
+            self._hash(sink)
+            sink.truncate(self.size)
             self._budget.give(taken - self.size)
             release = partial(self._budget.give, self.size)
-            return Body(sink.getvalue(), size=self.size, sha256=sha256, release=release)
+            # getvalue hands over the buffer itself, not a copy.
+            return Body(sink.getvalue(), size=self.size, sha256=self._digest.hexdigest(), release=release)
         try:
             sink.flush()
         except OSError as error:
             sink.close()
             raise self._no_room(error) from error
-        return Body(sink, size=self.size, sha256=sha256, release=None)
+        return Body(sink, size=self.size, sha256=self._digest.hexdigest(), release=None)
 
     def close(self) -> None:
         """Drop what was written, unless `finish` handed it over. Calling it again does nothing."""
         self._sink.close()
         self._release()
 
-    def _hash(self) -> None:
-        self._digest.update(b"".join(self._unhashed))
-        self._unhashed.clear()
-        self._waiting = 0
+    def _hash(self, memory: io.BytesIO) -> None:
+        """What was not hashed yet, where it lies. Not piece by piece: each call lets other threads in, and that costs
+        more than the hashing."""
+        with memory.getbuffer() as whole, whole[self._hashed : self.size] as rest:
+            self._digest.update(rest)
+            self._hashed += len(rest)
 
     def _make_room(self, size: int, grain: int) -> None:
         """Have `size` bytes of the budget, taken by the grain while there is room for that, or move to a file."""
@@ -237,8 +245,9 @@ class BodyWriter:
         try:
             if self._temp_dir is not None:
                 self._temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._hash(memory)
             self._sink = tempfile.TemporaryFile(dir=self._temp_dir)  # noqa: SIM115 - lives as long as the body
-            self._sink.write(memory.getbuffer())
+            self._sink.write(memory.getbuffer()[: self.size])
         except OSError as error:
             raise self._no_room(error) from error
         self._release()

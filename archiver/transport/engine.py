@@ -6,13 +6,15 @@ never repeats.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import pycurl
 
 from archiver.core import ports
+from archiver.core.errors import Transient
 from archiver.core.model import HttpReply, Network
 from archiver.core.tempurl import TemporaryURL
 from archiver.transport import fetch as fetching
@@ -78,22 +80,35 @@ class CurlEngine:
                 return -1
             return None
 
-        with ExitStack() as stack:
-            handle = stack.enter_context(self._senders.lease())
-            self._senders.aim(handle, url)
-            handle.setopt(pycurl.TIMEOUT_MS, max(1, int(total_s * 1000)))
-            handle.setopt(pycurl.LOW_SPEED_LIMIT, _SLOWEST_BYTES)
-            handle.setopt(pycurl.LOW_SPEED_TIME, _SLOWEST_SECONDS)
-            handle.setopt(pycurl.HTTPHEADER, _lines(headers))
-            handle.setopt(pycurl.HEADERFUNCTION, head.line)
-            handle.setopt(pycurl.WRITEFUNCTION, receive)
-            _prepare_body(stack, handle, method, body)
-            try:
-                handle.perform()
-            except pycurl.error as error:
-                if raised:
-                    raise raised[0] from None
-                raise network_fault(error, urlsplit(url).hostname or "the store") from None
+        data = body.data if method == "PUT" and isinstance(body, Body) else None
+        use = "put" if data is not None else None
+        handle, is_fresh = self._senders.take(use)
+        try:
+            with nullcontext() if data is not None or body is None else body.open() as file:
+                self._senders.aim(handle, url)
+                handle.setopt(pycurl.TIMEOUT_MS, max(1, int(total_s * 1000)))
+                handle.setopt(pycurl.HTTPHEADER, _lines(headers))
+                handle.setopt(pycurl.HEADERFUNCTION, head.lines.append)
+                handle.setopt(pycurl.WRITEFUNCTION, receive)
+                if is_fresh:
+                    handle.setopt(pycurl.LOW_SPEED_LIMIT, _SLOWEST_BYTES)
+                    handle.setopt(pycurl.LOW_SPEED_TIME, _SLOWEST_SECONDS)
+                    _prepare_method(handle, method)
+                if data is not None:
+                    handle.setopt(pycurl.POSTFIELDS, data)  # sent from where it lies: 13 % faster than piecemeal
+                elif file is not None and body is not None:
+                    _prepare_upload(handle, file, body.size)
+                self._senders.perform(handle)
+        except pycurl.error as error:
+            if raised:
+                raise raised[0] from None
+            raise network_fault(error, urlsplit(url).hostname or "the store") from None
+        finally:
+            if data is not None:
+                handle.setopt(pycurl.POSTFIELDS, b"")  # an idle handle must not hold an image
+            self._senders.give(handle, use)
+        if head.too_long:
+            raise Transient(f"{urlsplit(url).hostname}: more headers than any store sends")
         return HttpReply(status=head.status, headers=head.headers, body=bytes(kept))
 
 
@@ -104,26 +119,19 @@ def _lines(headers: Mapping[str, str]) -> list[str]:
     return lines + [f"{name}:" for name in ("Expect", "Content-Type") if name.lower() not in names]
 
 
-def _prepare_body(stack: ExitStack, handle: pycurl.Curl, method: str, body: ports.Body | None) -> None:
+def _prepare_method(handle: pycurl.Curl, method: str) -> None:
     if method == "HEAD":
         handle.setopt(pycurl.NOBODY, 1)
-        return
-    if body is None:
-        if method != "GET":
-            handle.setopt(pycurl.CUSTOMREQUEST, method)
-        return
-    handle.setopt(pycurl.CUSTOMREQUEST, method)
-    data = body.data if isinstance(body, Body) else None
-    if data is not None:
-        handle.setopt(pycurl.POSTFIELDS, data)  # sent from where it lies: 13 % faster than reading it piecemeal
-        return
-    file = stack.enter_context(body.open())
+    elif method != "GET":
+        handle.setopt(pycurl.CUSTOMREQUEST, method)
 
+
+def _prepare_upload(handle: pycurl.Curl, file: BinaryIO, size: int) -> None:
     def rewind(offset: int, origin: int) -> int:
         file.seek(offset, origin)
         return int(pycurl.SEEKFUNC_OK)
 
     handle.setopt(pycurl.UPLOAD, 1)
-    handle.setopt(pycurl.INFILESIZE_LARGE, body.size)
+    handle.setopt(pycurl.INFILESIZE_LARGE, size)
     handle.setopt(pycurl.READFUNCTION, file.read)
     handle.setopt(pycurl.SEEKFUNCTION, rewind)

@@ -7,7 +7,7 @@ an image, and keeps the URL's secret part out of every message: hosts, statuses 
 
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,22 +142,28 @@ class _Hop:
         self._page = bytearray()
         self._writer = fetcher.writer()
         self._refused: str | None = None
+        self._is_image = False
         self._raised: BaseException | None = None
         self._sockets: list[socket.socket] = []
 
     def run(self) -> FetchedBody | tuple[str, float]:
         """The body, or where the source sends us and how many seconds that took."""
         try:
-            with self._fetcher.handles.lease() as handle:
-                self._prepare(handle)
+            handle, is_fresh = self._fetcher.handles.take("get")
+            try:
+                self._prepare(handle, is_fresh=is_fresh)
                 try:
-                    handle.perform()
+                    self._fetcher.handles.perform(handle)
                 except pycurl.error as error:
                     # Too long an error page was cut off by ourselves; its status still counts.
                     if not (error.args[0] == pycurl.E_WRITE_ERROR and len(self._page) >= _ERROR_PAGE):
                         raise self._fault(error) from None
                 if self._head.status in _REDIRECTS and (location := self._location(handle)):
                     return location, handle.getinfo(pycurl.TOTAL_TIME)
+            finally:
+                self._fetcher.handles.give(handle, "get")
+            if self._head.too_long:
+                raise self._too_many_headers()
             if self._head.status != 200:
                 raise refused_by_source(self._host, self._head, bytes(self._page))
             return self._finish()
@@ -179,16 +185,17 @@ class _Hop:
             text = resolved.decode("latin-1") if resolved else ""
         return _NOT_ON_THE_WIRE.sub(lambda odd: quote(odd[0].encode("latin-1")), text) or None
 
-    def _prepare(self, handle: pycurl.Curl) -> None:
+    def _prepare(self, handle: pycurl.Curl, *, is_fresh: bool) -> None:
         self._fetcher.handles.aim(handle, self._url)
-        handle.setopt(pycurl.HTTPGET, 1)
-        handle.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity"])
+        if is_fresh:
+            handle.setopt(pycurl.HTTPGET, 1)
+            handle.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity"])
         handle.setopt(pycurl.TIMEOUT_MS, max(1, int(self._seconds * 1000)))
         handle.setopt(pycurl.LOW_SPEED_LIMIT, self._limits.slowest)
         handle.setopt(pycurl.LOW_SPEED_TIME, self._limits.stall_s)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, self._limits.max_bytes)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-        handle.setopt(pycurl.HEADERFUNCTION, self._header)
+        handle.setopt(pycurl.HEADERFUNCTION, self._head.lines.append)
         handle.setopt(pycurl.WRITEFUNCTION, self._receive)
 
     def _open_socket(self, _purpose: int, target: Any) -> socket.socket | int:
@@ -206,38 +213,35 @@ class _Hop:
         self._sockets.append(opened)  # libcurl works on a duplicate; ours is closed when the hop is over
         return opened
 
-    def _header(self, raw: bytes) -> int | None:
-        if raw in (b"\r\n", b"\n") and self._head.status == 200:
-            length = self._head.headers.get("content-length", "")
-            if length.isdecimal() and int(length) <= self._limits.max_bytes:
-                return self._guarded(lambda: self._writer.announce(int(length)))
-        return self._head.line(raw)
-
     def _receive(self, piece: bytes) -> int | None:
-        if self._head.status != 200:
-            self._page.extend(piece[: _ERROR_PAGE - len(self._page)])
-            return -1 if len(self._page) >= _ERROR_PAGE else None
-        if self._writer.size + len(piece) > self._limits.max_bytes:  # an older libcurl caps announced lengths only
-            self._raised = self._too_big()
-            return -1
+        """Called by libcurl; an exception must not pass through it, so it is kept, and raised behind it by `_fault`."""
         try:
+            if not self._is_image and not self._begins_image():
+                self._page.extend(piece[: _ERROR_PAGE - len(self._page)])
+                return -1 if len(self._page) >= _ERROR_PAGE else None
+            if self._writer.size + len(piece) > self._limits.max_bytes:  # an older libcurl caps announced lengths only
+                raise self._too_big()
             self._writer.write(piece)
-        except BaseException as error:  # noqa: BLE001 - raised again by `_fault`
+        except BaseException as error:  # noqa: BLE001 - see above
             self._raised = error
             return -1
         return None
 
-    def _guarded(self, act: Callable[[], None]) -> int | None:
-        """Run `act`; an exception must not pass through libcurl, so it is kept and raised behind it."""
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - raised again by `_fault`
-            self._raised = error
-            return -1
-        return None
+    def _begins_image(self) -> bool:
+        """Whether this is the body of an image; its first piece is about to be written."""
+        if self._head.status != 200:
+            return False
+        self._is_image = True
+        length = self._head.headers.get("content-length", "")
+        if length.isdecimal() and int(length) <= self._limits.max_bytes:
+            self._writer.announce(int(length))
+        return True
 
     def _too_big(self) -> Refused:
         return Refused(f"{self._host}: more than the {self._limits.max_bytes} bytes that a fetch may bring")
+
+    def _too_many_headers(self) -> Refused:
+        return Refused(f"{self._host}: more headers than any image needs")
 
     def _fault(self, error: pycurl.error) -> BaseException:
         if self._raised is not None:
@@ -245,7 +249,7 @@ class _Hop:
         if error.args[0] == pycurl.E_FILESIZE_EXCEEDED:
             return self._too_big()
         if self._head.too_long or error.args[0] == _TOO_MANY_HEADERS:
-            return Refused(f"{self._host}: more headers than any image needs")
+            return self._too_many_headers()
         if self._refused is not None and not self._sockets:  # with one that was permitted, that one's fault counts
             return Refused(f"{self._host}: {_refusal(self._refused)}")
         if error.args[0] == pycurl.E_PARTIAL_FILE:

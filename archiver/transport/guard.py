@@ -7,6 +7,7 @@ to, so that neither odd spellings nor a second DNS answer gets past. It refuses 
 
 import socket
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -44,16 +45,20 @@ class AddressGuard:
 
     def __init__(self, allow_cidrs: Sequence[str] = (), exempt: Callable[[str, int], bool] | None = None) -> None:
         self._allowed = tuple(ip_network(cidr, strict=False) for cidr in allow_cidrs)
-        self._exempt = exempt or (lambda _address, _port: False)
+        self._exempt = exempt
+        self._judged = lru_cache(maxsize=4096)(self._judge)  # the few addresses of a source, again and again
 
     def permits(self, address: str, literal: bool, port: int | None = None) -> bool:
         """Whether a connection to `address` may be opened. `literal`: the URL itself spells the address."""
+        if self._exempt is not None and port is not None and (plain := _plain(address)) and self._exempt(plain, port):
+            return True
+        return self._judged(address, literal)
+
+    def _judge(self, address: str, literal: bool) -> bool:
         try:
             found = _unwrap(ip_address(address))
         except ValueError:
             return False
-        if port is not None and self._exempt(str(found), port):
-            return True
         if any(_within(found, network) for network in self._allowed):
             return True
         if isinstance(found, IPv4Address):
@@ -63,6 +68,15 @@ class AddressGuard:
         return found.is_global and found.scope_id is None and not any(found in network for network in _DENIED_6)
 
 
+@lru_cache(maxsize=4096)
+def _plain(address: str) -> str | None:
+    try:
+        return str(_unwrap(ip_address(address)))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
 def literal_address(host: str) -> str | None:
     """The address that a URL's host spells, however oddly (`0x7f.1`, `2130706433`, `[::1]`); None for a name."""
     text = host.removeprefix("[").removesuffix("]")

@@ -6,18 +6,19 @@ must not serve a guarded fetch. This file refuses to know what is sent, and keep
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import certifi
 import pycurl
 
 from archiver.core.errors import Transient
 from archiver.core.model import Network
+from archiver.transport.loop import perform
 
 CONNECT_SECONDS = 10
 _BUFFER = 256 * 1024
-_KEPT = 64  # more idle handles than that are closed
+_KEPT = 256  # more idle handles than that are closed
+
+_PARTS = re.compile(r"([a-z]+://[^/?#]*)([^#]*)", re.IGNORECASE)
 
 _TELLING = {
     pycurl.E_COULDNT_RESOLVE_PROXY,
@@ -53,25 +54,36 @@ class Handles:
         self._network = network
         self._user_agent = user_agent
         self._ca_file = network.ca_file or certifi.where()
+        self._by_proxy = network.proxy is not None and not network.proxy.lower().startswith("socks")
         self._lock = threading.Lock()
-        self._idle: list[pycurl.Curl] = []
+        self._idle: list[tuple[pycurl.Curl, str | None]] = []
 
-    @contextmanager
-    def lease(self) -> Iterator[pycurl.Curl]:
-        """A handle with the options of every request set, and nothing of the request before."""
+    def take(self, use: str | None = None) -> tuple[pycurl.Curl, bool]:
+        """A handle with the options of every request set, and whether it is a fresh one.
+
+        One that was given back for the same `use` still has the options of the request before: whoever names a use sets
+        the same ones each time. Without one, every handle is fresh.
+        """
         with self._lock:
-            handle = self._idle.pop() if self._idle else None
-        handle = handle or pycurl.Curl()
+            handle, was = self._idle.pop() if self._idle else (None, None)
+        if handle is not None and use is not None and use == was:
+            return handle, False
+        if handle is None:
+            handle = pycurl.Curl()
+        else:
+            handle.reset()  # drops options and callbacks, keeps connections
         self._prepare(handle)
-        try:
-            yield handle
-        finally:
-            handle.reset()  # drops options and callbacks (and the body they hold), keeps connections
-            with self._lock:
-                if keep := len(self._idle) < _KEPT:
-                    self._idle.append(handle)
-            if not keep:
-                handle.close()
+        return handle, True
+
+    def give(self, handle: pycurl.Curl, use: str | None = None) -> None:
+        """Take a handle back."""
+        if use is None:
+            handle.reset()  # and whatever body it holds
+        with self._lock:
+            if keep := len(self._idle) < _KEPT:
+                self._idle.append((handle, use))
+        if not keep:
+            handle.close()
 
     def aim(self, handle: pycurl.Curl, url: str) -> None:
         """Point a handle at `url` (ASCII), whose path and query go out byte for byte.
@@ -80,16 +92,20 @@ class Handles:
         """
         handle.setopt(pycurl.URL, url)
         origin, target = origin_and_target(url)
-        by_proxy = self._network.proxy is not None and not self._network.proxy.lower().startswith("socks")
-        handle.setopt(
-            pycurl.REQUEST_TARGET, origin + target if by_proxy and origin.lower().startswith("http:") else target
-        )
+        if self._by_proxy and origin.lower().startswith("http:"):
+            target = origin + target
+        handle.setopt(pycurl.REQUEST_TARGET, target)
+
+    def perform(self, handle: pycurl.Curl) -> None:
+        """Do what a leased handle was prepared for. Raises `pycurl.error`. In a task of a loop, other tasks go on
+        meanwhile."""
+        perform(handle, self)
 
     def close(self) -> None:
         """Close all idle handles and their connections. The pool may be used again."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for handle in idle:
+        for handle, _ in idle:
             handle.close()
 
     def _prepare(self, handle: pycurl.Curl) -> None:
@@ -109,7 +125,7 @@ class Handles:
 
 def origin_and_target(url: str) -> tuple[str, str]:
     """Origin and request target; the fragment stays here."""
-    match = re.match(r"([a-z]+://[^/?#]*)([^#]*)", url, re.IGNORECASE)
+    match = _PARTS.match(url)
     origin, target = (match[1], match[2]) if match else (url, "")
     return origin, target if target.startswith("/") else f"/{target}"
 

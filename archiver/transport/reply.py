@@ -16,29 +16,49 @@ _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9._-]{1,64})\s*</Code>")
 
 
 class Head:
-    """Collects status and headers (names in lower case) of the last reply of one exchange; libcurl calls it by line."""
+    """Status and headers (names in lower case) of the last reply of one exchange. libcurl appends to `lines`, which
+    costs no step of the interpreter; they are read when somebody asks for the first time.
+
+    More than 64 KiB of headers is an attack, not a reply: it is `too_long`, and its status 0. libcurl stops at 300 KiB.
+    """
 
     def __init__(self) -> None:
-        self.status = 0
-        self.headers: dict[str, str] = {}
+        self.lines: list[bytes] = []
         self.too_long = False
-        self._seen = 0
+        self._read = 0
+        self._status = 0
+        self._headers: dict[str, str] = {}
 
-    def line(self, raw: bytes) -> int | None:
-        """Take one header line. -1 makes libcurl stop: more than 64 KiB of headers is an attack, not a reply."""
-        self._seen += len(raw)
-        if self._seen > _HEAD_LIMIT:
-            self.too_long = True
-            return -1
-        if match := _STATUS.match(raw):
-            self.status = int(match[1])  # a new reply begins, for example after `100 Continue`
-            self.headers.clear()
-            return None
-        name, colon, value = raw.decode("latin-1").partition(":")
-        if colon:
-            name, value = name.strip().lower(), value.strip()
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-        return None
+    @property
+    def status(self) -> int:
+        """The status, 0 before there is one."""
+        if self._read != len(self.lines):
+            self.read()
+        return self._status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it says; a header that comes twice is joined by a comma."""
+        if self._read != len(self.lines):
+            self.read()
+        return self._headers
+
+    def read(self) -> None:
+        """Read the lines that came since the last time."""
+        new, self._read = self.lines[self._read :], len(self.lines)
+        if self.too_long or sum(map(len, self.lines)) > _HEAD_LIMIT:
+            self.too_long, self._status, self._headers = True, 0, {}
+            return
+        headers = self._headers
+        for raw in new:
+            if raw.startswith(b"HTTP/") and (match := _STATUS.match(raw)):
+                self._status = int(match[1])
+                headers.clear()  # a new reply begins, for example after `100 Continue`
+                continue
+            name, colon, value = raw.decode("latin-1").partition(":")
+            if colon:
+                name, value = name.strip().lower(), value.strip()
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -5,7 +5,8 @@ Adapters are found by entry points, built-in ones like any plugin; their heavy l
 
 import os
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,8 +93,14 @@ def request_settings(config: Config, provider: str) -> dict[str, object]:
     return {"kind": section.kind} | {key: value for key, value in section.settings.items() if key not in _NOT_ASKED}
 
 
+@cache
+def _points(kind: str) -> dict[str, EntryPoint]:
+    """The entry points of a kind, by name. Looked for once: that reads a file of every package there is."""
+    return {point.name: point for point in entry_points(group=f"archiver.{kind}")}
+
+
 def _module(kind: str, name: str, path: str) -> ModuleType:
-    found = {point.name: point for point in entry_points(group=f"archiver.{kind}")}
+    found = _points(kind)
     if name not in found:
         what = "kind of provider" if kind == "providers" else "kind of store"
         raise ConfigurationError(f"there is no {what} {name!r}; known are: {', '.join(sorted(found))}", path)

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -22,12 +24,15 @@ from archiver.pipeline.shelf import Shelf
 from archiver.pipeline.spool import Spool
 from archiver.pipeline.transfer import Carrier
 from archiver.resilience import Doors, GatedStore, Paces
-from archiver.transport import AddressGuard, CurlEngine, FetchLimits
+from archiver.transport import DEFAULT_BUDGET, AddressGuard, ByteBudget, CurlEngine, FetchLimits
 from archiver.wiring import make_data_dir
 from archiver.wiring.adapters import connect, request_settings, tariffs
 from archiver.wiring.budgets import budget_limits
 from archiver.wiring.key_watch import KeyWatch
 from archiver.wiring.surroundings import elapsed, luck, new_id, now, resolve_secret, worked
+
+#: So many waiting images are worth another process.
+MANY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,23 @@ class House:
     pipeline: Pipeline
     stores: Mapping[str, Store]
     outside: Outside
+    log_level: str = "WARNING"
+
+    @property
+    def copies(self) -> int:
+        """How many images each process copies at once, at most."""
+        return max(1, self.config.archiver.copies // self.config.archiver.processes)
+
+    def companions(self, *, tries_all_since: datetime | None = None, always: bool = False) -> list[list[str]]:
+        """The commands of the processes that copy beside this one. None when little waits (unless `always`): to start
+        one takes as long as to copy some hundred images. None beside a sandbox, which only this process may fetch of.
+        """
+        serves = any(hasattr(provider, "serve") for provider in self.pipeline.providers.values())
+        if serves or not (always or self.catalogue.reports.busy()[1] >= MANY):
+            return []
+        command = [sys.executable, "-P", "-m", "archiver.beside", str(self.config.path), self.log_level]
+        since = [] if tries_all_since is None else [tries_all_since.isoformat()]
+        return [[*command, *since]] * (self.config.archiver.processes - 1)
 
     def jobs(self, name: str | None = None) -> list[Job]:
         """The enabled jobs, or the one called `name`. Raises UsageError for an unknown one."""
@@ -167,7 +189,8 @@ def open_house(config: Config) -> Iterator[House]:
         guard = AddressGuard(
             config.fetch.allow_cidrs, lambda address, port: (address, port) in {own.address() for own in sandboxes}
         )
-        engine = CurlEngine(network, guard, temp_dir=data_dir / "parts")
+        budget = ByteBudget(DEFAULT_BUDGET // config.archiver.processes)
+        engine = CurlEngine(network, guard, budget=budget, temp_dir=data_dir / "parts")
         stack.callback(engine.close)
         outside = Outside(
             secret=partial(resolve_secret, folder=config.path.parent),

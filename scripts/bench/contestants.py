@@ -2,43 +2,47 @@
 
 Each contestant gets the same URLs and the same two servers, runs as a process of its own, and is measured from outside:
 wall time, CPU time and peak memory of the process, by wait4. What is stored is counted and hashed by whoever asks.
+The list of URLs lies in RAM with the images; archiver's catalogue lies on a disk, because its flushes are part of its
+work.
 """
 
 import json
 import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.servers import Pair
+from bench.servers import BUCKET, KEY, SECRET, Pair
 
 ROOT = Path(__file__).resolve().parents[2]
-BUCKET = "bkt"
-KEY, SECRET = "benchaccesskey000001", "benchsecretkey0000000000000000000000001"
+STARTER = Path(__file__).with_name("starter.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """So many images, from there to there. `slots` is how many are carried at once."""
+    """So many images, from there to there. `slots` is how many are carried at once; `home` and `disk` are empty
+    folders, the second one on a disk."""
 
     home: Path
+    disk: Path
     servers: Pair
     scheme: str
-    names: tuple[str, ...]
+    names: Sequence[str]
     slots: int
+    query: Callable[[int], str] = field(default=lambda _: "")
 
     @property
     def urls(self) -> list[str]:
-        """The source's address of every image."""
+        """The source's address of every image; `query` says what follows its name, by its number."""
         base = self.servers.source.url(self.scheme)
-        return [f"{base}/{name}" for name in self.names]
+        return [f"{base}/{name}{self.query(number)}" for number, name in enumerate(self.names)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a run took: seconds of wall time and CPU, and megabytes of peak memory."""
+    """What a run took: seconds of wall time and CPU, and megabytes of peak memory (of its largest process)."""
 
     wall_s: float
     cpu_s: float
@@ -51,25 +55,30 @@ class Failed(Exception):
 
 def measured(command: list[str], *, environment: Mapping[str, str], folder: Path) -> Cost:
     """Run a command to its end. Raises `Failed` when that is not a good one."""
-    log = folder / "said.txt"
+    log, report = folder / "said.txt", folder / "took.txt"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RCLONE_", "AWS_"))}
-    began = time.perf_counter()
+    starting = [sys.executable, "-I", "-S", str(STARTER), str(report), *command]
     with log.open("wb") as file:
-        process = os.posix_spawn(
-            command[0], command, {**inherited, **environment},
-            file_actions=[(os.POSIX_SPAWN_DUP2, file.fileno(), 1), (os.POSIX_SPAWN_DUP2, file.fileno(), 2)],
-        )  # fmt: skip
-    _, status, usage = os.wait4(process, 0)
-    wall = time.perf_counter() - began
-    if status:
+        process = subprocess.Popen(starting, env={**inherited, **environment}, stdout=file, stderr=file)
+        try:
+            process.wait()
+        finally:
+            process.terminate()  # which does nothing to one that has ended
+            process.wait()
+    if process.returncode:
+        raise Failed(f"{Path(command[0]).name} was not started: {log.read_text(errors='replace')[-1500:]}")
+    wall_s, cpu_s, peak_mb, code = report.read_text().split()
+    if code != "0":
         tail = log.read_text(errors="replace")[-1500:]
-        raise Failed(f"{Path(command[0]).name} ended with {os.waitstatus_to_exitcode(status)}: {tail}")
-    return Cost(wall_s=wall, cpu_s=usage.ru_utime + usage.ru_stime, peak_mb=usage.ru_maxrss / 1024)
+        raise Failed(f"{Path(command[0]).name} ended with {code}: {tail}")
+    return Cost(wall_s=float(wall_s), cpu_s=float(cpu_s), peak_mb=float(peak_mb))
 
 
 _CONFIGURATION = """
 [archiver]
+data_dir = "{disk}"
 copies = {slots}
+processes = 1
 
 [fetch]
 allow_cidrs = ["127.0.0.0/8"]
@@ -91,6 +100,7 @@ def archiver(task: Task) -> Cost:
     the store's answer, and has its lineage record in the bucket before it counts."""
     (task.home / "archiver.toml").write_text(
         _CONFIGURATION.format(
+            disk=task.disk,
             slots=task.slots,
             ca_file=task.servers.ca_file,
             bucket=BUCKET,
@@ -104,13 +114,16 @@ def archiver(task: Task) -> Cost:
     return measured(command, environment=environment, folder=task.home)
 
 
-def rclone(task: Task) -> Cost:
+_TUNED = ("--s3-no-head", "--s3-disable-checksum", "--s3-use-unsigned-payload=true")
+
+
+def rclone(task: Task, options: Sequence[str] = ()) -> Cost:
     """`rclone copyurl --urls`, as its documentation has it: no digest of its own, no record, a HEAD after each put."""
     listed = task.home / "urls.csv"
     listed.write_text("".join(f"{url},a/{name}\n" for url, name in zip(task.urls, task.names, strict=True)))
     binary = Path(sys.executable).parent / "rclone"
     command = [str(binary), "copyurl", "--urls", str(listed), f"d:{BUCKET}", "--transfers", str(task.slots)]
-    command += ["--s3-no-check-bucket", "--config", "", "--ca-cert", str(task.servers.ca_file)]
+    command += ["--s3-no-check-bucket", "--config", "", "--ca-cert", str(task.servers.ca_file), *options]
     environment = {
         "RCLONE_CONFIG_D_TYPE": "s3",
         "RCLONE_CONFIG_D_PROVIDER": "Other",
@@ -170,6 +183,7 @@ def curl(task: Task) -> Cost:
 CONTESTANTS: Mapping[str, Callable[[Task], Cost]] = {
     "archiver": archiver,
     "rclone": rclone,
+    "rclone-tuned": lambda task: rclone(task, _TUNED),
     "curl": curl,
     "sequential": _script("sequential"),
     "seed": _script("seed"),

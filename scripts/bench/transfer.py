@@ -1,133 +1,108 @@
 """How fast images get from a source into a store, beside what others use: `bootstrap.py bench` runs it.
 
-    .venv/bin/python scripts/bench/transfer.py [--quick] [--rounds 3] [--json FILE] [--only NAME ...]
+    .venv/bin/python scripts/bench/transfer.py [--quick] [--rounds 3] [--share 1.0] [--json FILE] [--only NAME ...]
 
-The contestants take turns on the same servers. After each run the objects are counted, their bytes summed and ten of
-them hashed; a contestant that brought anything else fails. Only ratios within one round, CPU seconds and memory mean
-anything: servers and contestants share the processors.
+The contestants take turns, each with servers that have just been started. After each run everything that was stored is
+counted and hashed; a contestant that brought anything else fails. Only ratios within one round, CPU seconds and memory
+mean anything: servers and contestants share the processors.
 """
 
 import argparse
 import hashlib
 import json
-import os
 import random
 import shutil
-import statistics
 import sys
-import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.contestants import BUCKET, CONTESTANTS, Cost, Failed, Task
-from bench.pictures import fill
-from bench.servers import Missing, Pair, pair
+from bench.contestants import CONTESTANTS, Failed, Task
+from bench.courses import FULL, QUICK, Course
+from bench.pictures import Pictures, fill
+from bench.ranking import Run, headlines, loads, table
+from bench.servers import BUCKET, Missing, Pair, Server, pair
+from bench.surroundings import filesystem, line, load, places, surroundings
 
 LINEAGE = "_lineage"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """One row of the table: so many images of a size, over a scheme, with a latency on each side."""
-
-    name: str
-    scheme: str
-    size: int
-    count: int
-    slots: int = 16
-    latency_ms: int = 0
-    only: tuple[str, ...] = tuple(CONTESTANTS)
-
-
-FAST = ("archiver", "rclone", "curl")
-QUICK = (
-    Course(name="100 KB TLS", scheme="https", size=100_000, count=2000),
-    Course(name="100 KB plain", scheme="http", size=100_000, count=2000, only=FAST),
-    Course(name="6 MB plain", scheme="http", size=6_000_000, count=100, slots=4, only=FAST),
-    Course(name="6 MB TLS", scheme="https", size=6_000_000, count=100, slots=4, only=FAST),
-)
-FULL = (
-    Course(name="100 KB TLS", scheme="https", size=100_000, count=4000),
-    Course(name="100 KB plain", scheme="http", size=100_000, count=4000),
-    Course(name="2 MB TLS", scheme="https", size=2_000_000, count=300),
-    Course(name="2 MB plain", scheme="http", size=2_000_000, count=300),
-    Course(name="6 MB TLS", scheme="https", size=6_000_000, count=150, slots=4),
-    Course(name="6 MB plain", scheme="http", size=6_000_000, count=150, slots=4),
-    Course(name="100 KB plain +50 ms", scheme="http", size=100_000, count=8000, slots=256, latency_ms=50, only=FAST),
-    Course(name="100 KB TLS +50 ms", scheme="https", size=100_000, count=8000, slots=256, latency_ms=50, only=FAST),
-)
+def run_course(
+    course: Course, pictures: Pictures, rounds: int, folders: tuple[Path, Path], only: Sequence[str] = ()
+) -> Iterator[Run | Failed]:
+    """All contestants of a course, in turns; the order is drawn anew in every round. `folders` are one in RAM and one
+    on a disk. Who fails spoils nothing for the others."""
+    home, disk = folders
+    before = load()
+    for number in range(rounds):
+        contestants = [name for name in course.only if not only or name in only]
+        random.shuffle(contestants)
+        for name in contestants:
+            with pair(home, pictures.folder, latency_ms=course.latency_ms, sink=course.sink) as servers:
+                try:
+                    run = _run(course, name, servers, pictures, (home / "contestant", disk / "contestant"))
+                except Failed as failure:
+                    yield Failed(f"{course.name}: {name}: {failure}")
+                    continue
+            yield replace(run, round=number, load=before)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One contestant, once. `requests` and `connections` are those of the source and of the sink."""
-
-    course: str
-    contestant: str
-    round: int
-    images: int
-    megabytes: float
-    cost: Cost
-    requests: tuple[int, int]
-    connections: tuple[int, int]
-
-    @property
-    def rate(self) -> float:
-        """Images per second."""
-        return self.images / self.cost.wall_s
-
-
-def run_course(course: Course, rounds: int, home: Path, only: Sequence[str]) -> Iterator[Run]:
-    """All contestants of a course, in turns; the order is drawn anew in every round."""
-    images = home / "images"
-    shutil.rmtree(images, ignore_errors=True)
-    names = fill(images, course.count, course.size)
-    with pair(home, images, latency_ms=course.latency_ms) as servers:
-        for number in range(rounds):
-            contestants = [name for name in course.only if not only or name in only]
-            random.shuffle(contestants)
-            for name in contestants:
-                yield _run(course, (name, number), servers, home, names)
-
-
-def _run(course: Course, turn: tuple[str, int], servers: Pair, home: Path, names: Sequence[str]) -> Run:
-    name, number = turn
-    folder = home / "contestant"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    servers.clear()
-    task = Task(home=folder, servers=servers, scheme=course.scheme, names=tuple(names), slots=course.slots)
-    before = (servers.source.counts(), servers.sink.counts())
+def _run(course: Course, name: str, servers: Pair, pictures: Pictures, folders: tuple[Path, Path]) -> Run:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    names = pictures.names[: course.carried(name)]
+    task = Task(
+        home=folders[0], disk=folders[1], servers=servers, scheme=course.scheme, names=names, slots=course.slots
+    )
+    sides = (servers.source, servers.sink)
+    before = [side.counts() for side in sides]
     cost = CONTESTANTS[name](task)
-    after = (servers.source.counts(), servers.sink.counts())
-    megabytes = judge(servers, names)
+    after = [side.counts() for side in sides]
+    # What we asked ourselves is not theirs: one connection and one request each time, of which one is counted after.
+    connections, requests = (
+        tuple(
+            None if was is None or now is None else now[kind] - was[kind] - 1
+            for was, now in zip(before, after, strict=True)
+        )
+        for kind in (0, 1)
+    )
+    megabytes = judge(servers.sink, {name: pictures.digests[name] for name in names}, pictures.size)
     return Run(
         course=course.name,
         contestant=name,
-        round=number,
+        round=0,
         images=len(names),
         megabytes=megabytes,
         cost=cost,
-        # Our own questions are not theirs: one before, one after.
-        requests=(after[0][1] - before[0][1] - 1, after[1][1] - before[1][1] - 1),
-        connections=(after[0][0] - before[0][0] - 1, after[1][0] - before[1][0] - 1),
+        requests=(requests[0], requests[1]),
+        connections=(connections[0], connections[1]),
+        load=0.0,
     )
 
 
-def judge(servers: Pair, names: Sequence[str]) -> float:
-    """Hold what is stored against what was served. Returns its megabytes; raises `Failed`."""
-    stored = [path for path in (servers.sink.root / BUCKET).rglob("*") if path.is_file() and LINEAGE not in path.parts]
-    served = [servers.source.root / name for name in names]
-    size, wanted = (sum(path.stat().st_size for path in paths) for paths in (stored, served))
-    if len(stored) != len(served) or size != wanted:
-        raise Failed(f"{len(stored)} objects of {size} bytes are stored; {len(served)} of {wanted} were served")
-    digests = {_digest(path) for path in served}
-    if wrong := [path.name for path in random.sample(stored, min(10, len(stored))) if _digest(path) not in digests]:
-        raise Failed(f"stored objects hold other bytes than were served: {', '.join(wrong)}")
-    return size / 1e6
+def judge(sink: Server, served: dict[str, str], size: int) -> float:
+    """Hold all that is stored against what was served: digests by name, and the size of each. Returns the megabytes;
+    raises `Failed`. Names are not compared: every contestant has its own way to name an object."""
+    stored = objects(sink)
+    held, wanted = sum(path.stat().st_size for path in stored), size * len(served)
+    if len(stored) != len(served) or held != wanted:
+        raise Failed(f"{len(stored)} objects of {held} bytes are stored; {len(served)} of {wanted} were served")
+    with ThreadPoolExecutor() as pool:
+        wrong = Counter(pool.map(_digest, stored)) - Counter(served.values())
+    if wrong:
+        raise Failed(f"{wrong.total()} of {len(stored)} stored objects hold other bytes than were served")
+    return wanted / 1e6
+
+
+def objects(sink: Server) -> list[Path]:
+    """The images that are stored: all but the lineage records."""
+    return [path for path in (sink.root / BUCKET).rglob("*") if path.is_file() and LINEAGE not in path.parts]
 
 
 def _digest(path: Path) -> str:
@@ -135,50 +110,21 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def table(runs: Sequence[Run]) -> str:
-    """Medians per course and contestant, and how many times rclone each is."""
-    lines = [
-        "| course | contestant | images/s | MB/s | x rclone | CPU-s per 1000 | CPU-s per GB | peak MB | GET + PUT |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for course in dict.fromkeys(run.course for run in runs):
-        for name in CONTESTANTS:
-            mine = [run for run in runs if run.course == course and run.contestant == name]
-            if not mine:
-                continue
-            rate = statistics.median(run.rate for run in mine)
-            cpu = statistics.median(run.cost.cpu_s for run in mine)
-            one = mine[0]
-            each = [statistics.median(run.requests[side] for run in mine) / one.images for side in (0, 1)]
-            lines.append(
-                f"| {course} | {name} | {rate:,.0f} | {rate * one.megabytes / one.images:,.0f} | {_times(runs, one)} "
-                f"| {cpu / one.images * 1000:.2f} | {cpu / one.megabytes * 1000:.2f} "
-                f"| {statistics.median(run.cost.peak_mb for run in mine):,.0f} | {each[0]:.2f} + {each[1]:.2f} |"
-            )
-    return "\n".join(lines)
-
-
-def ratio(runs: Sequence[Run], course: str, mine: str, theirs: str) -> float | None:
-    """How many times as fast: the median of the ratios of each round."""
-    rates = {(run.contestant, run.round): run.rate for run in runs if run.course == course}
-    pairs = [rates[mine, at] / rate for (name, at), rate in rates.items() if name == theirs and (mine, at) in rates]
-    return statistics.median(pairs) if pairs else None
-
-
-def _times(runs: Sequence[Run], one: Run) -> str:
-    times = ratio(runs, one.course, one.contestant, "rclone")
-    return "" if times is None else f"{times:.2f}"
-
-
-def headlines(runs: Sequence[Run]) -> dict[str, float]:
-    """What may be claimed: how many times as fast as each of the others archiver is."""
-    found = {}
-    for course in dict.fromkeys(run.course for run in runs):
-        for name in CONTESTANTS:
-            times = None if name == "archiver" else ratio(runs, course, "archiver", name)
-            if times is not None:
-                found[f"{course} archiver/{name}"] = times
-    return found
+def measure(courses: Sequence[Course], rounds: int, only: Sequence[str]) -> Iterator[Run | Failed]:
+    """Every course, telling of each run on standard error. Raises `Missing`."""
+    with places(max(course.room for course in courses)) as (home, disk):
+        print(f"images on {filesystem(home)}, catalogues on {filesystem(disk)}", file=sys.stderr)
+        shape, pictures = None, None
+        for course in courses:
+            if pictures is None or shape != (course.count, course.size):  # courses of one size share their images
+                shape = (course.count, course.size)
+                for name in ("images", "stored", "contestant"):
+                    shutil.rmtree(home / name, ignore_errors=True)
+                pictures = fill(home / "images", course.count, course.size, course.distinct)
+            for run in run_course(course, pictures, rounds, (home, disk), only):
+                told = f"failed: {run}" if isinstance(run, Failed) else run.told()
+                print(told, file=sys.stderr, flush=True)
+                yield run
 
 
 def main() -> int:
@@ -186,31 +132,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="Of the images of each course; to try something.")
     parser.add_argument("--only", nargs="*", default=[], choices=[*CONTESTANTS, []])
     parser.add_argument("--course", nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    runs: list[Run] = []
-    rounds = given.rounds or (1 if given.quick else 3)
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - the folder of the bench is its own
-    with tempfile.TemporaryDirectory(prefix="archiver-bench-", dir=memory) as home:
-        try:
-            for course in QUICK if given.quick else FULL:
-                if given.course and course.name not in given.course:
-                    continue
-                for run in run_course(course, rounds, Path(home), given.only):
-                    runs.append(run)
-                    print(f"{run.course}: {run.contestant} {run.rate:,.0f} images/s", file=sys.stderr, flush=True)
-        except (Missing, Failed) as trouble:
-            print(f"bench: {trouble}", file=sys.stderr)
-            return 1
+    courses = [course for course in (QUICK if given.quick else FULL) if not given.course or course.name in given.course]
+    courses = [course.part(given.share) for course in courses]
+    if not courses:
+        parser.error(
+            f"no such course; there are {', '.join(course.name for course in (QUICK if given.quick else FULL))}"
+        )
+    around = surroundings()
+    try:
+        came = list(measure(courses, given.rounds or (1 if given.quick else 3), given.only))
+    except Missing as missing:
+        print(f"bench: {missing}", file=sys.stderr)
+        return 1
+    runs = [run for run in came if isinstance(run, Run)]
+    failures = [str(run) for run in came if isinstance(run, Failed)]
     print(table(runs))
-    print()
+    print(f"\n{line(around)}.\nLoad before each course: {loads(runs)}.")
+    print("Each file lies under four names. The slow ones carry a part, as the column of images says.\n")
     print("\n".join(f"{name} {times:.2f} x" for name, times in headlines(runs).items()))
     if given.json:
-        said = {"runs": [asdict(run) for run in runs], "ratios": headlines(runs)}
-        given.json.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
-    return 0
+        said = {"surroundings": around, "runs": [asdict(run) for run in runs], "ratios": headlines(runs)}
+        given.json.write_text(json.dumps({**said, "failed": failures}, indent=1) + "\n", "utf-8")
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

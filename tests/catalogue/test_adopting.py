@@ -1,10 +1,12 @@
 """Backfill: what was generated elsewhere is taken in once, and a URL signed anew gives it more time."""
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from archiver.catalogue import Catalogue, as_text
+from archiver.catalogue import Arrival, Catalogue, Draft, InputRow, as_text
 from archiver.core.tempurl import TemporaryURL
 from tests.catalogue import racing
 from tests.catalogue.filling import (
@@ -19,8 +21,10 @@ from tests.catalogue.filling import (
     kinds,
     no,
     opened,
+    raw,
     safe,
     signed,
+    whole,
 )
 
 
@@ -117,3 +121,39 @@ def test_a_lost_image_is_not_tried_again_with_the_very_url_that_died(catalogue: 
     assert catalogue.images.lose("i0", NOW)
     assert adopt(catalogue, 1, url, hours=500) == "known"
     assert (image_row(catalogue)["state"], kinds(catalogue)) == ("lost", ["lost"])
+
+
+def lines(chance: random.Random) -> list[tuple[Draft, Arrival]]:
+    """Hundreds of lines: new ones, the same again, signed anew, long ones, and some that descend from others."""
+    found = []
+    for number in range(chance.randrange(300)):
+        url = signed(chance.randrange(200), chance.choice(["first", "second", "third"]))
+        more: dict[str, Any] = {"prompt": chance.choice(["", "a fox", "long " * 1000]), "metadata": {"seed": number}}
+        if chance.random() < 0.1:
+            more["inputs"] = (InputRow(sha256=f"{number:064x}", content_type="image/png"),)
+        hours = chance.randrange(1, 200)
+        entry = arrival(number, url=url, deadline=NOW + hours * HOUR, give_up_at=NOW + (hours + 72) * HOUR)
+        stores = chance.choice([("here",), ("here", "there")])
+        found.append((draft(number, origin="backfill", provider=None, stores=stores, **more), entry))
+    return found
+
+
+@pytest.mark.parametrize("seed", [pytest.param(random.randrange(2**32), id=f"file {number}") for number in range(8)])
+def test_many_at_once_are_taken_in_as_one_by_one(tmp_path: Path, seed: int) -> None:
+    """Every row of every table, in its order."""
+    print("seed", seed)
+    found = lines(random.Random(seed))
+    told = []
+    for name in ("together", "alone"):
+        (tmp_path / name).mkdir()
+        catalogue = opened(tmp_path / name)
+        raw(catalogue).execute("pragma synchronous=off")
+        if name == "together":
+            words = catalogue.images.adopt(found, NOW)
+        else:
+            words = [word for entry in found for word in catalogue.images.adopt([entry], NOW)]
+        tables = ("generations", "images", "urls", "copies", "inputs", "events", "counters")
+        told.append((words, [ask(catalogue, f"select * from {table} order by 1, 2") for table in tables]))
+        assert whole(catalogue)
+        catalogue.close()
+    assert told[0] == told[1]

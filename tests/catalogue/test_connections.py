@@ -120,6 +120,87 @@ def test_every_thread_has_its_own_connection(catalogue: Catalogue) -> None:
     assert ask(catalogue, "select id from generations") == [("g0",)]
 
 
+def test_threads_that_are_not_at_work_hold_no_connection(catalogue: Catalogue) -> None:
+    """Hundreds wait for providers; a connection is half a megabyte, and what it compiled serves the next thread."""
+    everybody, database = threading.Barrier(21, timeout=30), catalogue._database
+    turn = threading.Lock()
+
+    def work(number: int) -> None:
+        with turn:
+            catalogue.generations.add([draft(number)], NOW)
+            assert catalogue.generations.standing(f"g{number}") is not None
+        everybody.wait()
+
+    before = len(database._all)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    everybody.wait()
+    for thread in threads:
+        thread.join()
+    assert len(database._all) <= max(before, 1)
+
+
+def test_no_two_threads_are_in_one_connection(catalogue: Catalogue) -> None:
+    """Whoever works while another does has a connection of his own, and sees only what was committed."""
+    database = catalogue._database
+    found: list[Any] = []
+
+    def look() -> None:
+        with database.reading() as theirs:
+            found.extend([theirs, catalogue.generations.standing("g0")])
+
+    with database.write() as mine:
+        mine.execute("insert into events (at, kind) values (?, 'mine')", (as_text(NOW),))
+        assert database.rows("select count(*) as n from events where kind = 'mine'")[0]["n"] == 1
+        assert database.connection is mine
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert found[0] is not mine
+    assert found[1] is None
+
+
+def test_temporary_tables_stay_with_the_thread_that_made_them(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others take and give connections in between: whoever made no keep of his own would get another one."""
+    database = catalogue._database
+    with database.reading():
+        thread = threading.Thread(target=lambda: database.rows("select 1"))
+        thread.start()
+        thread.join()
+    rows = database.rows
+
+    def meanwhile(*asked: Any) -> list[Any]:
+        found = rows(*asked)
+        database._free.reverse()
+        return found
+
+    monkeypatch.setattr(database, "rows", meanwhile)
+    catalogue.audit.begin()
+    assert catalogue.audit.counts() == {}
+
+
+def test_a_thread_that_finds_another_writing_has_its_turn(catalogue: Catalogue) -> None:
+    """Threads wait for each other before they ask SQLite, which would refuse at once here."""
+    database = catalogue._database
+    begun, done = threading.Event(), []
+
+    def write() -> None:
+        database.connection.execute("pragma busy_timeout=0")
+        begun.set()
+        catalogue.generations.add([draft()], NOW)
+        done.append(True)
+
+    with database.write():
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert begun.wait(30)
+    thread.join()
+    assert done
+
+
 def test_a_forked_child_opens_its_own_connection(catalogue: Catalogue) -> None:
     """SQLite's connections must not be inherited: the child writes by one of its own and closes only that."""
     inherited = raw(catalogue)

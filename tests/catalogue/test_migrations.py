@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.catalogue import Catalogue
+from archiver.catalogue import Catalogue, schema
+from archiver.catalogue.database import Database
 from archiver.catalogue.migrations import first
 from archiver.core.errors import Unusable
 from tests.catalogue import racing
@@ -128,6 +129,31 @@ def test_views_are_made_anew_when_their_text_changes(tmp_path: Path, monkeypatch
     assert ask(catalogue, "select one from of_my_own") == [(1,)]
     assert ask(catalogue, "select id from generations") == [("g0",)]
     catalogue.close()
+
+
+def test_another_history_is_looked_at_though_the_views_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stamp that spares a second look is of both; and of what was applied."""
+    opened(tmp_path).close()
+    looks: list[Path] = []
+    newest = schema.newest
+
+    def look(database: Database) -> tuple[str, tuple[str, ...]]:
+        looks.append(database.path)
+        return newest(database)
+
+    monkeypatch.setattr(schema, "newest", look)
+    opened(tmp_path).close()
+    assert looks == []
+    monkeypatch.setattr(schema, "_history", lambda: "first.m001_first, later.m999_more")
+    opened(tmp_path).close()
+    assert len(looks) == 1
+    opened(tmp_path).close()
+    assert len(looks) == 1
+    monkeypatch.setattr(schema, "_history", lambda: "")  # nobody can tell
+    opened(tmp_path).close()
+    assert len(looks) == 2
 
 
 def columns(catalogue: Catalogue, view: str) -> set[str]:

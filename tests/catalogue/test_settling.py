@@ -1,12 +1,14 @@
 """What a transfer came to: written once, under its claim, and without leaving a secret behind."""
 
+import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from archiver.catalogue import Catalogue, Settlement, as_text
-from archiver.core.model import Ticket
+from archiver.core.model import Evidence, Ticket
 from tests.catalogue.filling import (
     DIGEST,
     HOUR,
@@ -21,6 +23,7 @@ from tests.catalogue.filling import (
     kinds,
     no,
     opened,
+    raw,
     receipts,
     safe,
     signed,
@@ -247,3 +250,48 @@ def test_no_signature_stays_in_any_file(tmp_path: Path, end: str) -> None:
     assert traces(tmp_path, b"bucket.oss-cn-hangzhou")["catalogue.db"] >= 60
     catalogue.close()
     assert traces(tmp_path, secret.encode()) == {"catalogue.db": 0}
+
+
+def ends(ticket: Ticket, chance: random.Random) -> Settlement:
+    """Any end of an attempt."""
+    some = receipts(ticket, ("here",), chance.choice([None, "_lineage/1.jsonl"]))
+    later = [Evidence(source="header", at=NOW + timedelta(hours=chance.randrange(1, 300)), detail="expires")]
+    found: Settlement = chance.choice(
+        [
+            safe(ticket),
+            safe(ticket, evidence=tuple(later)),
+            safe(ticket, fetched=fetched(sha256="6f" * 32)),
+            safe(ticket, fetched=None if ticket.sha256 else fetched()),
+            safe(ticket, receipts=some, spooled="file", error="there: down", not_before=SOON, evidence=tuple(later)),
+            no(ticket, SOON),
+            Settlement(ticket=replace(ticket, claim=ticket.claim + 1), receipts=receipts(ticket)),
+            Settlement(ticket=ticket, unspool=True, error="rotten"),
+        ]
+    )
+    return found
+
+
+@pytest.mark.parametrize("seed", [pytest.param(random.randrange(2**32), id=f"batch {number}") for number in range(8)])
+def test_many_at_once_are_settled_as_one_by_one(tmp_path: Path, seed: int) -> None:
+    """Every row of every table, also where one claim is settled twice; events are the same, in any order."""
+    print("seed", seed)
+    told: list[list[object]] = [[], []]
+    for said, is_together in zip(told, (True, False), strict=True):
+        chance = random.Random(seed)
+        folder = tmp_path / str(is_together)
+        folder.mkdir()
+        catalogue = opened(folder)
+        raw(catalogue).execute("pragma synchronous=off")
+        for number in range(12):
+            completed(catalogue, *(arrival(f"{number}-{index}", index=index) for index in range(3)), number=number)
+        for _ in range(3):
+            tickets = catalogue.images.claim("worker", NOW, HOUR, limit=36, tried_before=NOW + HOUR)
+            items = [ends(ticket, chance) for ticket in (*tickets, *tickets[:3])]
+            done = [catalogue.images.settle(batch, NOW) for batch in ([items] if is_together else [[i] for i in items])]
+            said.append({one for settled in done for one in settled.images})
+            said.append({one for settled in done for one in settled.generations})
+        said += [ask(catalogue, f"select * from {table} order by 1, 2") for table in ("images", "urls", "copies")]
+        said.append(ask(catalogue, "select kind, image_id, detail from events order by 1, 2, 3"))
+        assert catalogue.counters.differences() == []
+        catalogue.close()
+    assert told[0] == told[1]

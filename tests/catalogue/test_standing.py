@@ -147,7 +147,7 @@ def test_no_answer_holds_a_temporary_url(tmp_path: Path) -> None:
     reports = catalogue.reports
     answers: list[Any] = [reports.image(f"i{number}") for number in range(4)]
     answers += [reports.images(limit=9), reports.lineage("fox"), reports.lineage("i2"), reports.under_way(["g0"])]
-    answers += [reports.status(NOW), catalogue.images.lineage_rows([f"i{number}" for number in range(4)])]
+    answers += [reports.status(NOW), catalogue.records.of([f"i{number}" for number in range(4)])]
     answers += [
         [dict(row) for row in raw(catalogue).execute(f"select * from {view}").fetchall()]
         for view in ("lineage", "at_risk", "spend", "losses")

@@ -43,11 +43,12 @@ _OBJECTS = "archiver.stores.objects:ObjectStore"
 _FINISH = f"in {_INBOX}:AnswerFile.finish"
 _KEEP = f"in {_SPOOL}:Spool.keep"
 _PUT = "in archiver.pipeline.transfer:Carrier._put"
+_FOLDER = "in archiver.stores.local:LocalStore._write"
 
 POINTS = (
     # opening and planning
     Point("CP25 migration, half done", f"after sqlite_utils.db:Database.execute #12 {_MIGRATING}", unknown=0),
-    Point("CP25 migration done", "after archiver.catalogue.database:Database.migrate #1", unknown=0),
+    Point("CP25 migration done", "after archiver.catalogue:migrate #1", unknown=0),
     Point("owner known", "after archiver.catalogue.owners:Owner.__init__ #1", unknown=0),
     Point(
         "CP28 tick claimed, one of two prompts planned",
@@ -97,21 +98,21 @@ POINTS = (
     Point("CP12 rescue recorded", f"after {_KEEPING}:Images.settle #1", "failing"),
     # putting
     Point("CP13 before the put", f"before {_OBJECTS}.put_new #1 {_PUT}"),
-    Point("CP13 put done, reply unread", f"before archiver.transport.reply:Head.line #1 {_PUT}"),
+    Point("CP13 put done, reply unread", f"before archiver.transport.reply:Head.read #1 {_PUT}"),
     Point("CP14 reply read", f"after archiver.transport.engine:CurlEngine.send #1 {_PUT}"),
     Point("CP14 copy confirmed", f"after {_OBJECTS}.put_new #2 {_PUT}"),
     Point("CP15 before reading back", f"before {_OBJECTS}._read_back #1 {_PUT}", "blind"),
     Point("CP15 read back", f"after {_OBJECTS}._read_back #1 {_PUT}", "blind"),
     Point("CP16 one store of two", f"after {_OBJECTS}.put_new #1 {_PUT}", "two"),
     Point("CP16 both stores", f"after archiver.stores.local:LocalStore.put_new #1 {_PUT}", "two"),
-    Point("CP13 folder: written, not flushed", f"before os:fsync #1 {_PUT}", "two"),
-    Point("CP13 folder: before it gets its name", f"before os:link #1 {_PUT}", "two"),
-    Point("CP14 folder: named", f"after os:link #1 {_PUT}", "two"),
+    Point("CP13 folder: written, not flushed", f"before os:fsync #1 {_FOLDER}", "two"),
+    Point("CP13 folder: before it gets its name", f"before os:link #1 {_FOLDER}", "two"),
+    Point("CP14 folder: named", f"after os:link #1 {_FOLDER}", "two"),
     # settling
     Point("CP17 before the lineage record", "before archiver.pipeline.lineage:write #1"),
     Point("CP17 lineage record written", "after archiver.pipeline.lineage:write #1"),
     Point("CP17 record in one store of two", "after archiver.pipeline.lineage:write #1", "two"),
-    Point("CP18 settled, not committed", f"after {_KEEPING}:write_settlement #1"),
+    Point("CP18 settled, not committed", f"after {_KEEPING}:write_settlements #1"),
     Point("CP18 stored", f"after {_KEEPING}:Images.settle #1"),
     Point("CP18 last batch stored", f"before {_INBOX}:Inbox.discard #2"),
     Point("CP20 answer discarded", f"after {_INBOX}:Inbox.discard #1"),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from archiver.catalogue import claiming, generations, images
+from archiver.catalogue import claiming, generations, settling
 from archiver.core import policy
 from archiver.pipeline.reception import Reception
 from archiver.pipeline.settler import Settler
@@ -84,7 +84,12 @@ def test_an_image_that_is_signed_anew_while_the_old_link_is_tried_does_not_wait_
 
 # What is planted: where, which words of the source, and what stands there instead.
 BUGS: dict[str, tuple[type | ModuleType, str, str, str]] = {
-    "a stale claim settles": (images, "write_settlement", " and claimed_by = :owner and claim = :claim", ""),
+    "a stale claim settles": (
+        settling,
+        "_CLAIMED",
+        "and i.claimed_by = said.value ->> 1 and i.claim = said.value ->> 2",
+        "",
+    ),
     "somebody else's claim is taken": (claiming, "_CLAIM", "images.claimed_until < :now", "1"),
     "a request in doubt is asked again": (policy, "after_submit", '"throttled"):', '"throttled", "ambiguous"):'),
     "a dead process's request has failed": (
@@ -97,7 +102,7 @@ BUGS: dict[str, tuple[type | ModuleType, str, str, str]] = {
     "a taken key is asked for again": (Carrier, "_put", "policy.alternative_key(key, fetched.sha256)", "key"),
     "the spool is emptied too soon": (Settler, "settle", "if is_stored and ", "if "),
     "patience ends at the deadline": (policy, "gives_up_at", " + GRACE", " - GRACE"),
-    "a stored image keeps its URL": (images, "write_settlement", "forget_url(db, image_id)", "pass"),
+    "a stored image keeps its URL": (settling, "_FORGET_URLS", "value from", "null from"),
     "the deadline is the latest evidence": (policy, "decide_deadline", "min(evidence,", "max(evidence,"),
     "no second attempt in time": (policy, "next_attempt", "luck * min(cap, base)", "luck * 90000"),
 }

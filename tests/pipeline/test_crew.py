@@ -39,39 +39,6 @@ def test_a_gang_begins_the_next_task_before_the_first_is_done() -> None:
     assert sorted(met) == [0, 1, 2, 3, 4]
 
 
-def test_a_gang_is_never_larger_than_its_limit() -> None:
-    """Sixty tasks, three threads, never more than three at once."""
-    tasks = list(range(60))
-    lock = threading.Lock()
-    now = 0
-    most = 0
-    idle = threading.Event()
-
-    def work() -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        threading.Event().wait(0.002)
-        with lock:
-            now -= 1
-
-    def take():
-        with lock:
-            return work if tasks and tasks.pop() is not None else None
-
-    gang = Gang("three", take, 3, failed=lambda error: None, idle=idle.set)
-    for _ in range(20):
-        gang.wake()
-    while not gang.is_idle:
-        assert idle.wait(30)
-        idle.clear()
-    gang.stop()
-    gang.join()
-    assert tasks == []
-    assert most == 3
-
-
 @pytest.mark.parametrize("images", [1, 40])
 def test_a_crew_ends_when_everything_is_stored(tmp_path: Path, images: int) -> None:
     """Asking, copying and settling overlap; the loop ends by itself, with nothing left."""

@@ -6,7 +6,7 @@ are made anew from `views.sql` whenever a catalogue is opened by a version that 
 
 from sqlite_utils import Migrations
 
-from archiver.catalogue.migrations import auditing, counting, first, forgetting, later
+from archiver.catalogue.migrations import auditing, counting, covering, first, forgetting, later
 
 migrations = Migrations("archiver")
 for step in (
@@ -20,6 +20,7 @@ for step in (
     counting.m008_counters,
     forgetting.m009_forgetting,
     auditing.m010_audit,
+    covering.m011_covering,
 ):
     migrations()(step)
 

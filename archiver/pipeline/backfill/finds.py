@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from archiver.core.model import Json
 from archiver.core.prose import Rank, names_an_image, rank, sights
@@ -114,11 +115,16 @@ def _is_temporary(url: TemporaryURL, *, is_shown: bool) -> bool:
         if not is_named:
             return _is_of_bucket(url) and not _OTHER_FILE.search(path) and not _API.search(path)
         return True
-    if path.lower().endswith((".svg", ".ico")) or any(fnmatchcase(url.host, pattern) for pattern in _LASTING):
+    if path.lower().endswith((".svg", ".ico")) or _is_lasting(url.host):
         return False
     if _FURNITURE.search(path) or url.host.startswith(("docs.", "doc.", "help.", "api-docs.")):
         return False
     return is_shown or is_named
+
+
+@lru_cache(maxsize=4096)
+def _is_lasting(host: str) -> bool:
+    return any(fnmatchcase(host, pattern) for pattern in _LASTING)
 
 
 def _is_of_bucket(url: TemporaryURL) -> bool:

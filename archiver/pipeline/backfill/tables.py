@@ -7,7 +7,7 @@ it says that it is something else. The other columns are kept as metadata. Where
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from archiver.core.model import Json
 from archiver.core.tempurl import TemporaryURL, unescape_url
@@ -65,7 +65,11 @@ def row(line: Line, rules: Rules) -> Iterator[Item]:
     for item in found:
         if item.url.identity not in seen:
             seen.add(item.url.identity)
-            yield replace(item, values=values) if isinstance(item, Find) else item
+            yield (
+                Find(number=item.number, url=item.url, beside=item.beside, values=values)
+                if isinstance(item, Find)
+                else item
+            )
     if not found and rules.is_strict:
         raise ValueError(problem)
 
@@ -75,7 +79,7 @@ def _near(values: Mapping[str, Json], fields: Mapping[str, tuple[str, Json]]) ->
     near = beside.of({plain: value for plain, (_, value) in fields.items()})
     if "created_at" in values or "expires_at" in values:
         created, expires = values.get("created_at", near.created_at), values.get("expires_at", near.expires_at)
-        return replace(near, created_at=created, expires_at=expires, is_told=True)
+        return Beside(prompt=near.prompt, model=near.model, created_at=created, expires_at=expires, is_told=True)
     return near
 
 
