@@ -7,7 +7,7 @@ that helps, then nudged up and down around the best. A decision, not a clock: wh
 from dataclasses import dataclass, replace
 
 FEWEST = 2
-FIRST = 8
+FIRST = 32
 #: What counts as faster in the beginning, when the number is doubled; later, when it is nudged up; and as no slower,
 #: when it is nudged down: of two numbers that bring as much, the smaller one costs less.
 MUCH, LITTLE, NO_LESS = 1.25, 1.02, 0.98

@@ -20,7 +20,7 @@ from archiver.core.ports import Store
 from archiver.core.redaction import redact
 from archiver.core.tempurl import TemporaryURL
 from archiver.pipeline.spool import Spool
-from archiver.transport import Body, FetchedBody, aside, fast_crc32
+from archiver.transport import Body, FetchedBody, aside, at_work, fast_crc32
 
 METADATA_VERSION = "1"
 
@@ -91,7 +91,7 @@ class Carrier:
             if ticket.copies and ticket.sha256 not in (None, fetched.body.sha256):
                 # Two copies of one image must not differ: what a store confirmed is the image.
                 raise Corrupt("the source sends other bytes than those that a store has confirmed")
-            info = identify(fetched.body.view(), fast_crc32)
+            info = at_work(partial(identify, fetched.body.view(), fast_crc32), fetched.body.size)
         except BaseException as error:
             fetched.body.close()
             if isinstance(error, AdapterError):

@@ -3,7 +3,7 @@
 This package knows no catalogue, no provider, no store and no policy.
 """
 
-from archiver.transport.body import DEFAULT_BUDGET, Body, BodyWriter, ByteBudget, fast_crc32
+from archiver.transport.body import DEFAULT_BUDGET, Body, BodyWriter, ByteBudget, at_work, fast_crc32
 from archiver.transport.engine import CurlEngine
 from archiver.transport.fetch import DEFAULT_LIMITS, EVIDENCE, FetchedBody, FetchLimits
 from archiver.transport.guard import AddressGuard
@@ -22,5 +22,6 @@ __all__ = [
     "FetchedBody",
     "Loop",
     "aside",
+    "at_work",
     "fast_crc32",
 ]

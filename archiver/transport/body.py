@@ -1,4 +1,4 @@
-"""The bytes of one image on their way through: held once, hashed while they arrive, in memory or in a temporary file.
+"""The bytes of one image on their way through: held once and hashed once, in memory or in a temporary file.
 
 All bodies of a process share one byte budget. A body that finds no room in it goes to an anonymous temporary file and
 never waits: a transfer that waits for room while it holds room itself would stop every other one. This file refuses to
@@ -16,11 +16,12 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar, cast
 
 from fastcrc import crc32, crc64
 
 from archiver.core.errors import Transient
+from archiver.transport.loop import aside
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,9 +29,18 @@ if TYPE_CHECKING:
 #: CRC-32 as zlib and PNG have it, in a quarter of zlib's time.
 fast_crc32 = crc32.iso_hdlc
 
+_T = TypeVar("_T")
+
 DEFAULT_BUDGET = 256 * 1024 * 1024
 _PIECE = 256 * 1024
+_MUCH = 1024 * 1024
 _GRAIN = 1024 * 1024  # what a body of unknown length takes from the budget at a time
+
+
+def at_work(act: Callable[[], _T], size: int) -> _T:
+    """What `act` returns or raises, which reads so many bytes that lie in memory. Many of them are read in a thread of
+    their own: in a task of a loop, the other transfers go on meanwhile, on another processor."""
+    return aside(act) if size >= _MUCH else act()
 
 
 class ByteBudget:
@@ -96,7 +106,7 @@ class Body:
 
     @property
     def sha256(self) -> str:
-        """Lower-case hexadecimal digest, computed while the bytes arrived."""
+        """Lower-case hexadecimal digest, computed when the bytes had arrived."""
         return self._sha256
 
     @property
@@ -192,15 +202,13 @@ class BodyWriter:
             raise self._no_room(error) from error
         if not isinstance(self._sink, io.BytesIO):
             self._digest.update(piece)
-        elif self.size - self._hashed >= _PIECE:
-            self._hash(self._sink)
 
     def finish(self) -> Body:
         """The finished body. The writer may only be closed after that."""
         sink, self._sink = self._sink, io.BytesIO()
         taken, self._taken = self._taken, 0
         if isinstance(sink, io.BytesIO):
-            self._hash(sink)
+            at_work(partial(self._hash, sink), self.size)
             sink.truncate(self.size)
             self._budget.give(taken - self.size)
             release = partial(self._budget.give, self.size)
@@ -219,8 +227,7 @@ class BodyWriter:
         self._release()
 
     def _hash(self, memory: io.BytesIO) -> None:
-        """What was not hashed yet, where it lies. Not piece by piece: each call lets other threads in, and that costs
-        more than the hashing."""
+        """What was not hashed yet, where it lies."""
         with memory.getbuffer() as whole, whole[self._hashed : self.size] as rest:
             self._digest.update(rest)
             self._hashed += len(rest)

@@ -78,7 +78,7 @@ _CONFIGURATION = """
 [archiver]
 data_dir = "{disk}"
 copies = {slots}
-processes = 1
+processes = 2
 
 [fetch]
 allow_cidrs = ["127.0.0.0/8"]
