@@ -34,7 +34,7 @@ http {{
     access_log off;
     sendfile on;
     tcp_nopush on;
-    open_file_cache max=20000;
+    open_file_cache max=4000;
     keepalive_requests 10000000;
     client_max_body_size 0;
     client_body_temp_path {home}/{name}-body;
