@@ -36,6 +36,7 @@ _SAID = {
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "the reply is no proper HTTP",  # not only of FTP
     pycurl.E_COULDNT_RESOLVE_HOST: "the host name cannot be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection",
+    pycurl.E_OUT_OF_MEMORY: "this machine has too many open files, or no memory left",
     pycurl.E_OPERATION_TIMEDOUT: "too slow, or no reply in time",
     pycurl.E_PARTIAL_FILE: "the connection ended before the whole body had come",
     pycurl.E_GOT_NOTHING: "the connection was closed without a reply",

@@ -150,7 +150,10 @@ class Loop:
         return self.hub.switch()
 
     def _open(self, name: int) -> pycurl.CurlMulti:
-        multi = self._multis[name] = pycurl.CurlMulti()
+        try:
+            multi = self._multis[name] = pycurl.CurlMulti()
+        except pycurl.error:  # without a code, though it knows only one reason: no descriptor is left
+            raise pycurl.error(pycurl.E_OUT_OF_MEMORY, "") from None
 
         def watch(event: int, descriptor: int, *_: object) -> None:
             # What libcurl waits for on a socket.

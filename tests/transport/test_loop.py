@@ -1,5 +1,7 @@
 """One thread, many transfers: they overlap, keep their own errors, and share connections with their own kind only."""
 
+import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -148,6 +150,22 @@ def test_outside_of_a_loop_everything_happens_in_its_own_thread(source: ImageSou
     url = source.add("/good.png", b"x" * 1000)
     assert fetching(engine(), url)() == b"x" * 1000
     assert aside(threading.get_ident) == threading.get_ident()
+
+
+def test_without_a_descriptor_left_a_request_fails_and_the_next_may_do(loop: Loop, source: ImageSource) -> None:
+    """What the machine refuses is one task's bad weather, by a name that a person can act on."""
+    url = source.add("/good.png", b"x" * 1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        (got,) = run(loop, fetching(engine(), url))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert isinstance(got, Transient)
+    assert "too many open files" in str(got) or "no connection" in str(got)
+    assert run(loop, fetching(engine(), url)) == [b"x" * 1000]
 
 
 def test_a_ring_ends_a_turn(loop: Loop) -> None:
