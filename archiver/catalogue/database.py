@@ -34,6 +34,7 @@ APPLICATION_ID = 0x41524348  # "ARCH"
 #: More than the house has: a full cache throws out the newest, which then is compiled again for every single row.
 MOST_STATEMENTS = 1000
 #: For others who write: of this process, and of other ones.
+_LOOK_S = 0.01
 LONGEST_WAIT_S = 30.0
 
 
@@ -142,13 +143,28 @@ class Database:
 
     def _take(self) -> tuple[int, Connection]:
         """The one that was free last, since it knows most statements, or a new one. Who would open a new one waits for
-        whoever does: meanwhile one is given back."""
+        whoever does: meanwhile one is given back. Where no more can be opened (too many open files), the next one that
+        is given back serves: between a request that is committed and its sending, nothing may fail for want of one."""
         if (found := self._pop()) is None:
             with self._opening:
                 if (found := self._pop()) is None:
-                    found = os.getpid(), self._open()
-                    self._all.append(found)
+                    try:
+                        found = os.getpid(), self._open()
+                    except Unusable:
+                        if (found := self._given_back()) is None:
+                            raise
+                    else:
+                        self._all.append(found)
         return found
+
+    def _given_back(self) -> tuple[int, Connection] | None:
+        """Wait for a connection of another thread. None when there is none, or none comes."""
+        pause = threading.Event()
+        for _ in range(round(LONGEST_WAIT_S / _LOOK_S) if self._all else 0):
+            if (found := self._pop()) is not None:
+                return found
+            pause.wait(_LOOK_S)
+        return None
 
     def _pop(self) -> tuple[int, Connection] | None:
         process = os.getpid()

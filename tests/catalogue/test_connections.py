@@ -1,6 +1,7 @@
 """Connections: the journal, the threads, the forks, and what happens when the disk or a process fails."""
 
 import os
+import resource
 import shutil
 import stat
 import threading
@@ -199,6 +200,28 @@ def test_a_thread_that_finds_another_writing_has_its_turn(catalogue: Catalogue) 
         assert begun.wait(30)
     thread.join()
     assert done
+
+
+def test_who_cannot_open_a_connection_waits_for_one_that_is_given_back(catalogue: Catalogue) -> None:
+    """No descriptor is left while another thread reads: what is asked meanwhile is answered with its connection."""
+    database: Any = vars(catalogue)["_database"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    answers: list[Any] = []
+    asker = threading.Thread(target=lambda: answers.append(database.rows("select 1 as one")[0]["one"]))
+    with database.reading() as connection:
+        connection.execute("select 1").fetchall()
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        asker.start()
+        asker.join(0.2)
+        many, found = len(vars(database)["_all"]), list(answers)
+    try:
+        asker.join(30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (found, answers) == ([], [1])
+    assert len(vars(database)["_all"]) == many
 
 
 def test_a_forked_child_opens_its_own_connection(catalogue: Catalogue) -> None:
