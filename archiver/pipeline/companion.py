@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -51,7 +52,8 @@ class Companion:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         with self._process.stdout as lines:
             for line in lines:
-                self._told(parsed(line))
+                with suppress(ValueError):  # it died in the middle of a line; the catalogue knows what it did
+                    self._told(parsed(line))
         code = self._process.wait()
         if code:
             log.warning("companion ended", exit_code=code)

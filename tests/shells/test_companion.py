@@ -144,6 +144,16 @@ def test_a_machine_without_room_goes_on_alone() -> None:
     assert [line["event"] for line in lines] == ["no companion"]
 
 
+def test_a_line_that_was_cut_hides_no_end() -> None:
+    """It dies while it tells what it did: its end is heard all the same, so that its images are taken over."""
+    ended, told = threading.Event(), list[Tally]()
+    cut = "import sys; sys.stdout.write(sys.argv[1])"
+    companion = Companion([sys.executable, "-c", cut, '{"asked": 0, "sto'], told=told.append, ended=ended.set)
+    companion.join()
+    assert ended.is_set()
+    assert told == []
+
+
 def test_it_is_started_for_many_images_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images, and nobody comes: it would take longer than to copy them. A daemon may see many any minute."""
     world.environment["ARCHIVER_FETCH__ALLOW_CIDRS"] = "10.0.0.0/8"  # refused: all of it waits
